@@ -1,0 +1,160 @@
+/* AVX-512 VNNI: a register tile of up to 24 accumulators, one vpdpwssd per 32 multiply-adds.
+ *
+ * Tile shapes (pixels x groups of 16 lanes): 6x4, 8x3, 12x2, 12x1, and smaller ones for what is left of a row. Per pair of
+ * inputs a 6x4 tile issues 4 weight loads, 6 broadcast loads and 24 vpdpwssd: the two multiplier ports are the limit, not
+ * the load ports (vpdpwssd with an embedded broadcast would need 28 loads).
+ *
+ * The accumulators go through inline assembly because gcc 12 spills every one of them around _mm512_dpwssd_epi32.
+ */
+#include "kernels.h"
+
+#ifdef IC_X86
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
+#define INLINE static inline TARGET __attribute__((always_inline))
+
+static int supported(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+
+typedef int32_t pair_t __attribute__((may_alias, aligned(2))); /* two int16 at any int16 address */
+
+INLINE __m512i pair_at(const char *x) {
+    __m512i v;
+    __asm__("vpbroadcastd %1, %0" : "=v"(v) : "m"(*(const pair_t *)x));
+    return v;
+}
+
+INLINE void finish(const IcDot *d, const __m512i *acc, const int groups, const int pixels, char *out) {
+    const __m512i lo = _mm512_set1_epi32(d->lo), hi = _mm512_set1_epi32(d->hi);
+    const __m512i slope = _mm512_set1_epi32(d->slope), half = _mm512_set1_epi32(1 << 15);
+    const ptrdiff_t size = d->wide ? 4 : 2;
+#pragma GCC unroll 4
+    for (int v = 0; v < groups; v++) {
+        const __m512i shift = _mm512_loadu_si512(d->shift + v * IC_GROUP);
+#pragma GCC unroll 12
+        for (int p = 0; p < pixels; p++) {
+            char *at = out + size * (p * d->out_pixel + v * IC_GROUP);
+            __m512i r = _mm512_srav_epi32(acc[p * groups + v], shift);
+            r = _mm512_min_epi32(_mm512_max_epi32(r, lo), hi);
+            if (d->slope) {
+                const __mmask16 negative = _mm512_movepi32_mask(r);
+                const __m512i leaky = _mm512_srai_epi32(_mm512_add_epi32(_mm512_mullo_epi32(r, slope), half), 16);
+                r = _mm512_mask_mov_epi32(r, negative, leaky);
+            }
+            if (d->wide) _mm512_storeu_si512(at, r);
+            else _mm256_storeu_si256((__m256i *)at, _mm512_cvtepi32_epi16(r));
+        }
+    }
+}
+
+/* Three pixels share one base pointer and the byte stride: [base], [base + s], [base + 2s]. */
+INLINE void tile(const IcDot *d, const int16_t *x, char *out, const int groups, const int pixels) {
+    __m512i acc[24], w[4];
+    const ptrdiff_t s = 2 * d->x_pixel;
+    const char *weight = (const char *)d->weight;
+#pragma GCC unroll 4
+    for (int v = 0; v < groups; v++) {
+        const __m512i bias = _mm512_loadu_si512(d->bias + v * IC_GROUP);
+#pragma GCC unroll 12
+        for (int p = 0; p < pixels; p++) acc[p * groups + v] = bias;
+    }
+    for (int r = 0; r < d->rows; r++, x += d->x_row) {
+        const char *x0 = (const char *)x, *x3 = x0 + 3 * s, *x6 = x0 + 6 * s, *x9 = x0 + 9 * s;
+        for (int k = d->pairs; k > 0; k--) {
+#pragma GCC unroll 4
+            for (int v = 0; v < groups; v++) w[v] = _mm512_loadu_si512(weight + 64 * v);
+#pragma GCC unroll 12
+            for (int p = 0; p < pixels; p++) {
+                const char *base = p < 3 ? x0 : p < 6 ? x3 : p < 9 ? x6 : x9;
+                const __m512i b = pair_at(base + (p % 3) * s);
+#pragma GCC unroll 4
+                for (int v = 0; v < groups; v++)
+                    __asm__("vpdpwssd %2, %1, %0" : "+v"(acc[p * groups + v]) : "v"(w[v]), "v"(b));
+            }
+            weight += 64 * groups;
+            x0 += 4, x3 += 4, x6 += 4, x9 += 4;
+        }
+    }
+    finish(d, acc, groups, pixels, out);
+}
+
+/* The whole row: the largest tile that fits, then smaller ones. */
+#define ROW(G, A, B, C)                                                   \
+    static TARGET void row##G(const IcDot *d, int pixels) {               \
+        const int16_t *x = d->x;                                          \
+        char *out = d->out;                                               \
+        const ptrdiff_t step = (d->wide ? 4 : 2) * d->out_pixel;          \
+        for (; pixels >= A; pixels -= A, x += A * d->x_pixel, out += A * step) tile(d, x, out, G, A); \
+        for (; pixels >= B; pixels -= B, x += B * d->x_pixel, out += B * step) tile(d, x, out, G, B); \
+        for (; pixels >= C; pixels -= C, x += C * d->x_pixel, out += C * step) tile(d, x, out, G, C); \
+        for (; pixels >= 1; pixels -= 1, x += 1 * d->x_pixel, out += 1 * step) tile(d, x, out, G, 1); \
+    }
+ROW(1, 12, 6, 3)
+ROW(2, 12, 6, 3)
+ROW(3, 8, 4, 2)
+ROW(4, 6, 4, 2)
+
+static TARGET void dot(const IcDot *d, int groups, int pixels) {
+    if (groups == 4) row4(d, pixels);
+    else if (groups == 3) row3(d, pixels);
+    else if (groups == 2) row2(d, pixels);
+    else row1(d, pixels);
+}
+
+static TARGET void square(const int16_t *x, int16_t *q, int count, int shift) { ic_square_body(x, q, count, shift); }
+
+/* isqrt: the float estimate is less than 1 from the true root (relative error below 2^-22, root below 2^15), so its
+ * floor is one off at most and one comparison on each side corrects it. */
+INLINE __m512i isqrt(__m512i n) {
+    const __m512i one = _mm512_set1_epi32(1);
+    __m512i r = _mm512_cvttps_epi32(_mm512_sqrt_ps(_mm512_cvtepi32_ps(n)));
+    r = _mm512_mask_sub_epi32(r, _mm512_cmpgt_epi32_mask(_mm512_mullo_epi32(r, r), n), r, one);
+    const __m512i up = _mm512_add_epi32(r, one);
+    return _mm512_mask_mov_epi32(r, _mm512_cmple_epi32_mask(_mm512_mullo_epi32(up, up), n), up);
+}
+
+/* floor(k / r). Quotients below 2^22: the float quotient is less than 1 off, corrected by the remainder. Else in double,
+ * where truncation is exact: a quotient that is no integer is at least 2^-15 from one, the rounding below 2^-22. */
+INLINE __m512i divide(__m512i k, __m512i r, int small) {
+    const __m512i one = _mm512_set1_epi32(1);
+    if (small) {
+        __m512i q = _mm512_cvttps_epi32(_mm512_div_ps(_mm512_cvtepi32_ps(k), _mm512_cvtepi32_ps(r)));
+        const __m512i rest = _mm512_sub_epi32(k, _mm512_mullo_epi32(q, r));
+        q = _mm512_mask_sub_epi32(q, _mm512_movepi32_mask(rest), q, one);
+        return _mm512_mask_add_epi32(q, _mm512_cmpge_epi32_mask(rest, r), q, one);
+    }
+    const __m256i k1 = _mm512_extracti32x8_epi32(k, 1), r1 = _mm512_extracti32x8_epi32(r, 1);
+    const __m512d a = _mm512_div_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(k)),
+                                    _mm512_cvtepi32_pd(_mm512_castsi512_si256(r)));
+    const __m512d b = _mm512_div_pd(_mm512_cvtepi32_pd(k1), _mm512_cvtepi32_pd(r1));
+    return _mm512_inserti32x8(_mm512_castsi256_si512(_mm512_cvttpd_epi32(a)), _mm512_cvttpd_epi32(b), 1);
+}
+
+static TARGET void roots(const IcRoots *g) {
+    const __m512i lo = _mm512_set1_epi32(g->lo), hi = _mm512_set1_epi32(g->hi), one = _mm512_set1_epi32(1);
+    for (int p = 0; p < g->pixels; p++) {
+        const int32_t *norm = g->norm + p * g->norm_pixel;
+        const int16_t *x = g->x + p * g->x_pixel;
+        int16_t *out = g->out + p * g->out_pixel;
+        for (int c = 0; c < g->channels; c += 16) {
+            const int left = g->channels - c;
+            const __mmask16 m = (__mmask16)(left >= 16 ? 0xffff : (1 << left) - 1);
+            const __m512i shift = _mm512_mask_loadu_epi32(one, m, g->shift + c);
+            const __m512i half = _mm512_srli_epi32(_mm512_sllv_epi32(one, shift), 1);
+            __m512i r = isqrt(_mm512_mask_loadu_epi32(one, m, norm + c));
+            if (!g->inverse) r = divide(_mm512_maskz_loadu_epi32(m, g->numerator + c), r, g->small);
+            const __m512i v = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(m, x + c));
+            __m512i y = _mm512_srav_epi32(_mm512_add_epi32(_mm512_mullo_epi32(v, r), half), shift);
+            y = _mm512_min_epi32(_mm512_max_epi32(y, lo), hi);
+            _mm256_mask_storeu_epi16(out + c, m, _mm512_cvtepi32_epi16(y));
+        }
+    }
+}
+
+const IcIsa ic_avx512vnni = {"avx512vnni", 64, 0, supported, dot, square, roots};
+#endif

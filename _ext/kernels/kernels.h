@@ -1,0 +1,117 @@
+/* The instruction-set layer: three small functions per set, one table entry each, every entry exact to the bit.
+ *
+ * Theory of operation. All heavy work of an integer network is one shape: for some output pixels and a block of output
+ * channels ("lanes"), a dot product over a few runs of contiguous int16 values (one run per kernel row, kw * C long)
+ * with exact int32 accumulation. `dot` computes it in a register tile of several pixels by up to `lanes` channels and
+ * requantises in the registers. A run is read as pairs of int16 because every SIMD set has the pair product (pmaddwd,
+ * vpdpwssd, two smlal). `square` and `roots` are the two halves of GDN around the same `dot`.
+ *
+ * The contract is docs/arithmetic.md; scalar.c is its plain form in C and the truth for the other files. Sums wrap modulo
+ * 2^32 in every set alike, so even a network without a proof cannot make two sets differ or the behaviour undefined.
+ */
+#ifndef INTCODEC_KERNELS_H
+#define INTCODEC_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Lanes come in groups of this many: one AVX-512 register of int32. */
+#define IC_GROUP 16
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define IC_X86 1
+#endif
+#if defined(__aarch64__) && defined(__GNUC__) && !defined(__AARCH64EB__)
+#define IC_NEON 1
+#endif
+
+/* One row of output pixels times one block of lanes. Strides are in elements. */
+typedef struct {
+    const int16_t *x;      /* first tap of the first pixel; one element past each odd run may be read */
+    ptrdiff_t x_pixel;     /* from a pixel's taps to the next pixel's */
+    ptrdiff_t x_row;       /* from a run to the next */
+    int rows, pairs;       /* runs, and int16 pairs per run */
+    const int16_t *weight; /* [rows][pairs][lanes][2], or [rows][pairs][2][lanes] where the set is `planar` */
+    const int32_t *bias;   /* [lanes], the rounding constant included */
+    const int32_t *shift;  /* [lanes], 0..30 */
+    int32_t lo, hi, slope; /* clamp, then LeakyReLU where slope != 0 */
+    void *out;             /* int32 where `wide`, else int16 */
+    ptrdiff_t out_pixel;
+    int wide;
+} IcDot;
+
+/* The second half of GDN: y = clamp((x * m + half) >> shift), m = isqrt(norm) or numerator / isqrt(norm). */
+typedef struct {
+    const int32_t *norm;
+    ptrdiff_t norm_pixel;
+    const int16_t *x;
+    int16_t *out; /* may be x */
+    ptrdiff_t x_pixel, out_pixel;
+    const int32_t *numerator, *shift; /* [channels] */
+    int32_t lo, hi;
+    int inverse;
+    int small; /* every quotient is below 2^22: a float estimate is at most one off */
+    int channels, pixels;
+} IcRoots;
+
+typedef struct {
+    const char *name;
+    int lanes;  /* channels per block of packed weights, a multiple of IC_GROUP */
+    int planar; /* layout of a weight pair, see IcDot.weight */
+    int (*supported)(void);
+    void (*dot)(const IcDot *d, int groups, int pixels); /* groups: lanes of this block / IC_GROUP */
+    void (*square)(const int16_t *x, int16_t *q, int count, int shift);
+    void (*roots)(const IcRoots *g);
+} IcIsa;
+
+extern const IcIsa ic_scalar, ic_avx2, ic_avx512vnni, ic_neon;
+
+/* Best set that this machine supports, at most `name` (NULL: no cap). NULL if `name` is unknown or not available. */
+const IcIsa *ic_isa_find(const char *name);
+/* The i-th compiled set, fastest first, NULL past the last. */
+const IcIsa *ic_isa_at(int i);
+
+/* Arithmetic shift floor(v / 2^s) without C's implementation-defined right shift of negative numbers. Compilers turn it
+ * into one instruction. */
+static inline int32_t ic_sar(int32_t v, int s) {
+    return v < 0 ? ~(int32_t)((uint32_t)~v >> s) : (int32_t)((uint32_t)v >> s);
+}
+/* Wrapping sum and product: what the SIMD instructions do. */
+static inline int32_t ic_add(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
+static inline int32_t ic_mul(int32_t a, int32_t b) { return (int32_t)((uint32_t)a * (uint32_t)b); }
+static inline int32_t ic_clamp(int32_t v, int32_t lo, int32_t hi) { return v < lo ? lo : v > hi ? hi : v; }
+/* clamp((v + half) >> s, lo, hi), half = 2^(s-1) or 0 */
+static inline int32_t ic_rescale(int32_t v, int s, int32_t lo, int32_t hi) {
+    return ic_clamp(ic_sar(ic_add(v, (int32_t)((1u << s) >> 1)), s), lo, hi);
+}
+
+/* floor(sqrt(n)) digit by digit: integers only. */
+static inline int32_t ic_isqrt(int32_t n) {
+    uint32_t rest = (uint32_t)n, root = 0;
+    for (uint32_t bit = 1u << 30; bit; bit >>= 2) {
+        uint32_t trial = root + bit;
+        root >>= 1;
+        if (rest >= trial) {
+            rest -= trial;
+            root += bit;
+        }
+    }
+    return (int32_t)root;
+}
+
+/* One value of the second half of GDN. r is at least 1 for every norm that the contract allows; the guard keeps a broken
+ * model from dividing by zero. */
+static inline int32_t ic_gdn_value(int32_t x, int32_t norm, int32_t numerator, int shift, int32_t lo, int32_t hi,
+                                   int inverse) {
+    int32_t r = ic_isqrt(norm);
+    int32_t m = inverse ? r : numerator / (r ? r : 1);
+    return ic_rescale(ic_mul(x, m), shift, lo, hi);
+}
+
+/* Body of every set's `square`; the compiler vectorises it for the set whose function includes it. */
+static inline void ic_square_body(const int16_t *x, int16_t *q, int count, int shift) {
+    const int32_t half = (int32_t)((1u << shift) >> 1);
+    for (int i = 0; i < count; i++) q[i] = (int16_t)(((int32_t)x[i] * x[i] + half) >> shift); /* never negative */
+}
+
+#endif

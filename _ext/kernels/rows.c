@@ -1,0 +1,260 @@
+/* What a job does to some rows of its tensor. Everything here is per item and touches only that item's rows; the heavy
+ * parts are the instruction set's. */
+#include <string.h>
+
+#include "graph.h"
+
+enum { PIXELS = 24 }; /* pixels that pass through the scratch buffers at a time: a multiple of every tile's width */
+
+typedef struct {
+    int16_t *square; /* [PIXELS][channels, even] */
+    int32_t *norm;   /* [PIXELS][channels, whole groups] */
+    int32_t *tile;   /* [PIXELS][lanes], or int16 */
+    int32_t *line;   /* [channels] */
+} Scratch;
+
+static size_t padded(size_t channels) { return (channels + IC_GROUP - 1) / IC_GROUP * IC_GROUP; }
+
+static size_t widest(const IcGraph *g) {
+    size_t channels = 0;
+    for (int t = 0; t < g->inputs + g->rows; t++)
+        if ((size_t)g->tensor[t].channels > channels) channels = (size_t)g->tensor[t].channels;
+    return padded(channels);
+}
+
+size_t ic_scratch_bytes(const IcGraph *g) {
+    const size_t c = widest(g);
+    return 64 + 2 * PIXELS * c + 4 * PIXELS * c + 4 * PIXELS * (size_t)g->isa->lanes + 4 * c;
+}
+
+static Scratch scratch_at(const IcGraph *g, char *memory) {
+    const size_t c = widest(g);
+    Scratch s;
+    s.norm = (int32_t *)memory;
+    s.tile = s.norm + PIXELS * c;
+    s.line = s.tile + PIXELS * (size_t)g->isa->lanes;
+    s.square = (int16_t *)(s.line + c);
+    return s;
+}
+
+/* A row of a tensor where rows are written: its window, or the caller's array if no row reads the tensor. */
+typedef struct {
+    char *at; /* column 0 */
+    IcType type;
+} Line;
+
+static Line window_row(const IcPlane *t, int y) {
+    const ptrdiff_t at = (y - t->first) * t->pitch + (ptrdiff_t)t->left * t->channels;
+    return (Line){t->window + at * (ptrdiff_t)t->size, t->type == IC_I32 ? IC_I32 : IC_I16};
+}
+
+static size_t size_of(IcType type) { return type == IC_U8 ? 1 : type == IC_I16 ? 2 : 4; }
+
+static Line array_row(const IcPlane *t, int y) {
+    const size_t row = (size_t)t->width * (size_t)t->channels * size_of(t->type);
+    return (Line){(char *)t->data + (size_t)y * row, t->type};
+}
+
+static Line output_row(const IcPlane *t, int y) { return t->used ? window_row(t, y) : array_row(t, y); }
+
+static int32_t get(Line line, ptrdiff_t i) {
+    return line.type == IC_U8    ? ((const uint8_t *)line.at)[i]
+           : line.type == IC_I16 ? ((const int16_t *)line.at)[i]
+                                 : ((const int32_t *)line.at)[i];
+}
+
+/* Store `count` int32 values from element i on. The rows' ranges have made them fit. */
+static void put(Line line, ptrdiff_t i, const int32_t *v, int count) {
+    if (line.type == IC_I32) memcpy((int32_t *)line.at + i, v, (size_t)count * 4);
+    else if (line.type == IC_I16)
+        for (int c = 0; c < count; c++) ((int16_t *)line.at)[i + c] = (int16_t)v[c];
+    else
+        for (int c = 0; c < count; c++) ((uint8_t *)line.at)[i + c] = (uint8_t)v[c];
+}
+
+/* The same from int16, which never goes to an int32 line. */
+static void put16(Line line, ptrdiff_t i, const int16_t *v, int count) {
+    if (line.type == IC_I16)
+        for (int c = 0; c < count; c++) ((int16_t *)line.at)[i + c] = v[c];
+    else
+        for (int c = 0; c < count; c++) ((uint8_t *)line.at)[i + c] = (uint8_t)v[c];
+}
+
+/* One block of one row of a convolution. */
+static void conv_row(const IcPlan *p, const IcRow *row, const IcBlock *b, const IcPlane *out, int y, Scratch *s) {
+    const IcPlane *in = &p->plane[row->in];
+    const int lanes = b->groups * IC_GROUP, up = row->upsample, width = out->width / up;
+    const int pixel = up * out->channels; /* elements from one pixel's outputs to the next's */
+    const Line from = window_row(in, y * row->stride - row->top + b->ky);
+    Line to[2] = {output_row(out, y * up), {NULL, IC_I16}};
+    if (up == 2) to[1] = output_row(out, y * up + 1);
+    IcDot d = {
+        .x = (const int16_t *)from.at + (ptrdiff_t)(b->kx - row->left) * in->channels,
+        .x_pixel = (ptrdiff_t)row->stride * in->channels,
+        .x_row = in->pitch,
+        .rows = b->rows,
+        .pairs = b->pairs,
+        .weight = b->weight,
+        .bias = b->bias,
+        .shift = b->shift,
+        .lo = row->lo,
+        .hi = row->hi,
+        .slope = row->slope,
+        .wide = to[0].type == IC_I32,
+    };
+    if (b->spans == 1 && b->span[0].length == lanes && to[0].type != IC_U8) {
+        d.out = to[b->span[0].y].at + b->span[0].offset * (ptrdiff_t)size_of(to[0].type);
+        d.out_pixel = pixel;
+        p->graph->isa->dot(&d, b->groups, width);
+        return;
+    }
+    d.out = s->tile;
+    d.out_pixel = lanes;
+    for (int x = 0; x < width; x += PIXELS, d.x += PIXELS * d.x_pixel) {
+        const int n = width - x < PIXELS ? width - x : PIXELS;
+        p->graph->isa->dot(&d, b->groups, n);
+        for (int i = 0; i < b->spans; i++) {
+            const IcSpan span = b->span[i];
+            ptrdiff_t at = (ptrdiff_t)x * pixel + span.offset;
+            for (int k = 0; k < n; k++, at += pixel) {
+                if (d.wide) put(to[span.y], at, s->tile + k * lanes + span.lane, span.length);
+                else put16(to[span.y], at, (const int16_t *)s->tile + k * lanes + span.lane, span.length);
+            }
+        }
+    }
+}
+
+static void gdn_row(const IcPlan *p, const IcRow *row, Line from, Line to, int width, Scratch *s) {
+    const IcIsa *isa = p->graph->isa;
+    const int channels = p->graph->tensor[row->out].channels;
+    const ptrdiff_t even = (channels + 1) / 2 * 2, whole = (ptrdiff_t)padded((size_t)channels);
+    const int16_t *x = (const int16_t *)from.at;
+    IcRoots g = {
+        .norm = s->norm,
+        .norm_pixel = whole,
+        .x_pixel = channels,
+        .out_pixel = channels,
+        .numerator = row->numerator,
+        .shift = row->shift,
+        .lo = row->lo,
+        .hi = row->hi,
+        .inverse = row->inverse,
+        .small = row->small,
+        .channels = channels,
+    };
+    for (int at = 0; at < width; at += PIXELS, x += PIXELS * channels) {
+        const int n = width - at < PIXELS ? width - at : PIXELS;
+        if (even == channels) isa->square(x, s->square, n * channels, row->square_shift);
+        else
+            for (int k = 0; k < n; k++) {
+                isa->square(x + k * channels, s->square + k * even, channels, row->square_shift);
+                s->square[k * even + channels] = 0;
+            }
+        int lane = 0;
+        for (int b = 0; b < row->blocks; lane += row->block[b++].groups * IC_GROUP) {
+            const IcBlock *block = &row->block[b];
+            const IcDot d = {
+                .x = s->square,
+                .x_pixel = even,
+                .rows = 1,
+                .pairs = block->pairs,
+                .weight = block->weight,
+                .bias = block->bias,
+                .shift = block->shift,
+                .lo = INT32_MIN,
+                .hi = INT32_MAX,
+                .out = s->norm + lane,
+                .out_pixel = whole,
+                .wide = 1,
+            };
+            isa->dot(&d, block->groups, n);
+        }
+        if (to.type == IC_I16) {
+            g.pixels = n;
+            g.x = x;
+            g.out = (int16_t *)to.at + (ptrdiff_t)at * channels;
+            isa->roots(&g);
+            continue;
+        }
+        for (int k = 0; k < n; k++) {
+            for (int c = 0; c < channels; c++)
+                s->line[c] = ic_gdn_value(x[k * channels + c], s->norm[k * whole + c], row->numerator[c],
+                                          row->shift[c], row->lo, row->hi, row->inverse);
+            put(to, (ptrdiff_t)(at + k) * channels, s->line, channels);
+        }
+    }
+}
+
+static void rescale_row(const IcRow *row, Line from, Line to, int width, int channels, int32_t *line) {
+    for (ptrdiff_t x = 0; x < width; x++) {
+        for (int c = 0; c < channels; c++) {
+            const int32_t v = get(from, x * channels + c);
+            line[c] = ic_rescale(row->magnitude && v < 0 ? (int32_t)(0u - (uint32_t)v) : v, row->shift[c], row->lo, row->hi);
+        }
+        put(to, x * channels, line, channels);
+    }
+}
+
+/* Thresholds below v, by halving: `low` of them are known to be below. */
+static int32_t index_of(const int32_t *threshold, int count, int32_t v) {
+    int low = 0;
+    while (count > 0) {
+        const int half = count / 2, below = threshold[low + half] < v;
+        low += below ? half + 1 : 0;
+        count = below ? count - half - 1 : half;
+    }
+    return low;
+}
+
+static void index_row(const IcRow *row, Line from, Line to, int width, int channels, int32_t *line) {
+    for (ptrdiff_t x = 0; x < width; x++) {
+        for (int c = 0; c < channels; c++)
+            line[c] = index_of(row->threshold, row->thresholds, get(from, x * channels + c));
+        put(to, x * channels, line, channels);
+    }
+}
+
+static void copy_row(Line from, Line to, ptrdiff_t count) {
+    if (from.type == to.type) memcpy(to.at, from.at, (size_t)count * size_of(to.type));
+    else if (from.type == IC_U8)
+        for (ptrdiff_t i = 0; i < count; i++) ((int16_t *)to.at)[i] = ((const uint8_t *)from.at)[i];
+    else
+        for (ptrdiff_t i = 0; i < count; i++) ((uint8_t *)to.at)[i] = (uint8_t)((const int16_t *)from.at)[i];
+}
+
+static void compute(const IcPlan *p, const IcJob *job, int from, int to, int part, Scratch *s) {
+    const IcRow *row = job->row;
+    const IcPlane *in = &p->plane[row->in], *out = &p->plane[job->tensor];
+    if (row->kind == IC_CONV) {
+        const int b0 = row->blocks * part / job->split, b1 = row->blocks * (part + 1) / job->split;
+        for (int b = b0; b < b1; b++)
+            for (int y = from; y < to; y++) conv_row(p, row, &row->block[b], out, y, s);
+        for (int y = from * job->scale; job->gdn && y < to * job->scale; y++) {
+            const Line line = output_row(out, y);
+            gdn_row(p, job->gdn, line, line, out->width, s);
+        }
+        return;
+    }
+    for (int y = from; y < to; y++) {
+        const Line source = window_row(in, y), target = output_row(out, y);
+        if (row->kind == IC_GDN) gdn_row(p, row, source, target, out->width, s);
+        else if (row->kind == IC_RESCALE) rescale_row(row, source, target, out->width, out->channels, s->line);
+        else index_row(row, source, target, out->width, out->channels, s->line);
+    }
+}
+
+void ic_job_item(const IcPlan *p, const IcJob *job, int item, void *memory) {
+    Scratch s = scratch_at(p->graph, memory);
+    const int from = job->from + item / job->split * job->chunk;
+    const int to = from + job->chunk < job->to ? from + job->chunk : job->to;
+    const IcPlane *t = &p->plane[job->tensor];
+    if (job->task == IC_COMPUTE) {
+        compute(p, job, from, to, item % job->split, &s);
+        return;
+    }
+    for (int y = from; y < to; y++) {
+        const Line array = array_row(t, y), window = window_row(t, y);
+        if (job->task == IC_LOAD) copy_row(array, window, (ptrdiff_t)t->width * t->channels);
+        else copy_row(window, array, (ptrdiff_t)t->width * t->channels);
+    }
+}

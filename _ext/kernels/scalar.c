@@ -1,0 +1,48 @@
+/* The scalar set: plain C, integers only, the truth that every other set is compared with. */
+#include <string.h>
+
+#include "kernels.h"
+
+static int supported(void) { return 1; }
+
+static int32_t finish(int32_t acc, int32_t shift, const IcDot *d) {
+    int32_t v = ic_clamp(ic_sar(acc, shift), d->lo, d->hi);
+    if (d->slope && v < 0) v = ic_sar(v * d->slope + (1 << 15), 16);
+    return v;
+}
+
+/* One pixel, 16 lanes. */
+static void dot1(const IcDot *d, const int16_t *x, int lanes, int lane, int32_t *acc) {
+    const int16_t *w = d->weight + 2 * lane;
+    memcpy(acc, d->bias + lane, IC_GROUP * sizeof *acc);
+    for (int r = 0; r < d->rows; r++, x += d->x_row)
+        for (int k = 0; k < d->pairs; k++, w += 2 * lanes) {
+            const int32_t x0 = x[2 * k], x1 = x[2 * k + 1];
+            for (int i = 0; i < IC_GROUP; i++) acc[i] = ic_add(acc[i], ic_add(w[2 * i] * x0, w[2 * i + 1] * x1));
+        }
+}
+
+static void dot(const IcDot *d, int groups, int pixels) {
+    int32_t acc[IC_GROUP];
+    for (int p = 0; p < pixels; p++)
+        for (int lane = 0; lane < groups * IC_GROUP; lane += IC_GROUP) {
+            const ptrdiff_t at = p * d->out_pixel + lane;
+            dot1(d, d->x + p * d->x_pixel, groups * IC_GROUP, lane, acc);
+            for (int i = 0; i < IC_GROUP; i++) acc[i] = finish(acc[i], d->shift[lane + i], d);
+            if (d->wide) memcpy((int32_t *)d->out + at, acc, sizeof acc);
+            else
+                for (int i = 0; i < IC_GROUP; i++) ((int16_t *)d->out)[at + i] = (int16_t)acc[i];
+        }
+}
+
+static void square(const int16_t *x, int16_t *q, int count, int shift) { ic_square_body(x, q, count, shift); }
+
+static void roots(const IcRoots *g) {
+    for (int p = 0; p < g->pixels; p++)
+        for (int c = 0; c < g->channels; c++)
+            g->out[p * g->out_pixel + c] =
+                (int16_t)ic_gdn_value(g->x[p * g->x_pixel + c], g->norm[p * g->norm_pixel + c], g->numerator[c],
+                                      g->shift[c], g->lo, g->hi, g->inverse);
+}
+
+const IcIsa ic_scalar = {"scalar", IC_GROUP, 0, supported, dot, square, roots};

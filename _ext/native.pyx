@@ -1,0 +1,251 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Checked wrapper over the C kernels in _ext/kernels: every size is checked here, C trusts its arguments.
+
+One `NativeGraph` holds the packed rows of one graph; `run` releases the GIL and may be called from several threads at
+once, each call with a workspace of its own from the graph's pool.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int16_t, int32_t, uint8_t
+from libc.stdlib cimport free, malloc
+
+cdef extern from "kernels.h" nogil:
+    ctypedef struct IcIsa:
+        const char *name
+        int (*supported)()
+    const IcIsa *ic_isa_find(const char *name)
+    const IcIsa *ic_isa_at(int i)
+
+cdef extern from "graph.h" nogil:
+    ctypedef enum IcType:
+        IC_U8
+        IC_I16
+        IC_I32
+    ctypedef struct IcGraph:
+        pass
+    ctypedef struct IcWorkspace:
+        pass
+    IcGraph *ic_graph_new(const IcIsa *isa, int inputs, int rows)
+    void ic_graph_free(IcGraph *g)
+    void ic_graph_input(IcGraph *g, int index, int channels, IcType type)
+    int ic_graph_conv(IcGraph *g, int src, IcType type, int out, int kh, int kw, const int16_t *weight,
+                      const int32_t *bias, const uint8_t *shift, const int *pad, int stride, int upsample, int slope,
+                      int lo, int hi)
+    int ic_graph_gdn(IcGraph *g, int src, IcType type, const int16_t *gamma, const int32_t *beta,
+                     const int32_t *numerator, const uint8_t *shift, int square_shift, int inverse, int lo, int hi)
+    int ic_graph_rescale(IcGraph *g, int src, IcType type, const uint8_t *shift, int magnitude, int lo, int hi)
+    int ic_graph_index(IcGraph *g, int src, IcType type, const int32_t *threshold, int count)
+    IcWorkspace *ic_workspace_new()
+    void ic_workspace_free(IcWorkspace *w)
+    int ic_graph_run(const IcGraph *g, IcWorkspace *w, int height, int width, void *const *data, size_t budget,
+                     int threads, size_t *used)
+
+
+cdef dict TYPES = {"uint8": IC_U8, "int16": IC_I16, "int32": IC_I32}
+cdef int MAX_SIDE = 1 << 24
+cdef int MAX_CHANNELS = 1 << 16
+
+
+def isa_levels():
+    """Return [(name, available on this machine)] of every compiled instruction set, fastest first."""
+    levels = []
+    cdef int i = 0
+    while ic_isa_at(i) != NULL:
+        levels.append((ic_isa_at(i).name.decode(), bool(ic_isa_at(i).supported())))
+        i += 1
+    return levels
+
+
+cdef class Workspace:
+    """Memory of one call at a time."""
+
+    cdef IcWorkspace *w
+
+    def __cinit__(self):
+        self.w = ic_workspace_new()
+        if self.w == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        ic_workspace_free(self.w)
+
+
+cdef int _require(bint ok, str what) except -1:
+    if not ok:
+        raise ValueError(what)
+    return 0
+
+
+cdef class NativeGraph:
+    """Rows of one graph, packed for one instruction set."""
+
+    cdef IcGraph *g
+    cdef list types, channels, sizes  # dtype name and channels by tensor; per row (input, how its size follows)
+    cdef list pool
+    cdef int inputs, rows, limit
+    cdef readonly size_t last_bytes, last_steps
+
+    def __cinit__(self, str isa, list inputs, int rows):
+        """Start a graph. `inputs` are (channels, dtype name); `rows` is how many rows will be added."""
+        name = isa.encode()
+        cdef const IcIsa *table = ic_isa_find(name)
+        _require(table != NULL, f"instruction set {isa!r} is not available")
+        _require(len(inputs) > 0 and 0 <= rows < 4096, "bad number of tensors")
+        self.types, self.channels, self.sizes, self.pool = [], [], [], []
+        self.inputs, self.rows, self.limit = len(inputs), 0, rows
+        self.g = ic_graph_new(table, self.inputs, rows)
+        if self.g == NULL:
+            raise MemoryError
+        for i, (channels, dtype) in enumerate(inputs):
+            _require(1 <= channels <= MAX_CHANNELS, "bad number of channels")
+            ic_graph_input(self.g, i, channels, TYPES[dtype])
+            self.types.append(dtype)
+            self.channels.append(channels)
+
+    def __dealloc__(self):
+        ic_graph_free(self.g)
+
+    cdef int _source(self, int src, bint int16) except -1:
+        """Check that the next row may read tensor `src`."""
+        _require(self.rows < self.limit, "more rows than announced")
+        _require(0 <= src < len(self.types), "a row reads a tensor that is not written before")
+        _require(not int16 or self.types[src] != "int32", "this row reads int16")
+        return 0
+
+    cdef int _added(self, int status, str dtype, int channels, tuple size) except -1:
+        if status:
+            raise MemoryError
+        self.types.append(dtype)
+        self.channels.append(channels)
+        self.sizes.append(size)
+        self.rows += 1
+        return 0
+
+    def add_conv(self, int src, str dtype, const int16_t[:, :, :, ::1] weight, const int32_t[::1] bias,
+                 const uint8_t[::1] shift, tuple pad, int stride, int upsample, int slope, int lo, int hi):
+        """Add a convolution row."""
+        cdef int p[4]
+        cdef int o = weight.shape[0], kh = weight.shape[1], kw = weight.shape[2], i
+        self._source(src, True)
+        _require(1 <= kh <= 15 and 1 <= kw <= 15 and weight.shape[3] == self.channels[src], "bad weight shape")
+        _require(stride in (1, 2) and upsample in (1, 2), "bad stride or upsample")
+        _require(1 <= o <= 4 * MAX_CHANNELS and o % (upsample * upsample) == 0, "bad number of channels")
+        _require(bias.shape[0] == o and shift.shape[0] == o, "bad bias or shift")
+        _require(len(pad) == 4 and 0 <= slope < 65536 and lo <= hi, "bad pad, slope or range")
+        for i in range(4):
+            _require(0 <= pad[i] <= 14, "bad pad")
+            p[i] = pad[i]
+        for i in range(o):
+            _require(shift[i] <= 30, "bad shift")
+        cdef int status = ic_graph_conv(self.g, src, TYPES[dtype], o, kh, kw, &weight[0, 0, 0, 0], &bias[0], &shift[0],
+                                        p, stride, upsample, slope, lo, hi)
+        self._added(status, dtype, o // (upsample * upsample), (src, pad, kh, kw, stride, upsample))
+
+    def add_gdn(self, int src, str dtype, const int16_t[:, ::1] gamma, const int32_t[::1] beta,
+                const int32_t[::1] numerator, const uint8_t[::1] shift, int square_shift, bint inverse, int lo, int hi):
+        """Add a GDN row."""
+        self._source(src, True)
+        cdef int c = self.channels[src], i
+        _require(gamma.shape[0] == c and gamma.shape[1] == c and beta.shape[0] == c, "bad gamma or beta")
+        _require(numerator.shape[0] == c and shift.shape[0] == c, "bad numerator or shift")
+        _require(0 <= square_shift <= 15 and lo <= hi, "bad square shift or range")
+        for i in range(c):
+            _require(1 <= shift[i] <= 30 and beta[i] >= 1 and numerator[i] >= 0, "bad shift, beta or numerator")
+        cdef int status = ic_graph_gdn(self.g, src, TYPES[dtype], &gamma[0, 0], &beta[0], &numerator[0], &shift[0],
+                                       square_shift, inverse, lo, hi)
+        self._added(status, dtype, c, (src,))
+
+    def add_rescale(self, int src, str dtype, const uint8_t[::1] shift, bint magnitude, int lo, int hi):
+        """Add a rescale row."""
+        self._source(src, False)
+        cdef int c = self.channels[src], i
+        _require(shift.shape[0] == c and lo <= hi, "bad shift or range")
+        for i in range(c):
+            _require(shift[i] <= 30, "bad shift")
+        self._added(ic_graph_rescale(self.g, src, TYPES[dtype], &shift[0], magnitude, lo, hi), dtype, c, (src,))
+
+    def add_index(self, int src, str dtype, const int32_t[::1] thresholds):
+        """Add a scale index row."""
+        self._source(src, False)
+        cdef int k = thresholds.shape[0]
+        cdef int32_t none = 0
+        cdef const int32_t *first = &none
+        _require(k <= 255, "too many thresholds")
+        if k:
+            first = &thresholds[0]
+        self._added(ic_graph_index(self.g, src, TYPES[dtype], first, k), dtype, self.channels[src], (src,))
+
+    def out_sizes(self, int height, int width):
+        """Return [(height, width)] of every tensor for inputs of (height, width).
+
+        Raises:
+            ValueError: a side is smaller than a kernel, or too large.
+        """
+        _require(1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE, "bad size")
+        sizes = [(height, width)] * self.inputs
+        for rule in self.sizes:
+            h, w = sizes[rule[0]]
+            if len(rule) > 1:
+                _, (top, left, bottom, right), kh, kw, stride, up = rule
+                h, w = h + top + bottom - kh, w + left + right - kw
+                _require(h >= 0 and w >= 0, "smaller than a kernel")
+                h, w = (h // stride + 1) * up, (w // stride + 1) * up
+                _require(h <= MAX_SIDE and w <= MAX_SIDE, "too large")
+            sizes.append((h, w))
+        return sizes
+
+    def run(self, list arrays, size_t budget, int threads):
+        """Run the graph.
+
+        Args:
+            arrays: one per tensor in order, C-contiguous [H, W, C]: given for every input, and for every row whose
+                tensor is wanted (it is filled), else None.
+            budget: wished size of the row windows in bytes.
+            threads: 1..256.
+        """
+        _require(self.rows == self.limit and len(arrays) == len(self.types), "one entry per tensor is needed")
+        _require(1 <= threads <= 256, "bad number of threads")
+        _require(arrays[0] is not None, "an input is missing")
+        cdef int height = arrays[0].shape[0], width = arrays[0].shape[1], t
+        sizes = self.out_sizes(height, width)
+        cdef void **data = <void **>malloc(len(arrays) * sizeof(void *))
+        if data == NULL:
+            raise MemoryError
+        cdef Workspace workspace
+        cdef size_t used[2]
+        cdef int status
+        try:
+            workspace = self.pool.pop()
+        except IndexError:
+            workspace = Workspace()
+        try:
+            for t in range(len(arrays)):
+                data[t] = NULL
+                if arrays[t] is None:
+                    _require(t >= self.inputs, "an input is missing")
+                    continue
+                data[t] = self._address(arrays[t], t, sizes[t])
+            with nogil:
+                status = ic_graph_run(self.g, workspace.w, height, width, data, budget, threads, used)
+        finally:
+            free(data)
+            self.pool.append(workspace)
+        if status:
+            raise MemoryError("not enough memory for the native engine's workspace")
+        self.last_bytes, self.last_steps = used[0], used[1]
+
+    cdef void *_address(self, array, int t, tuple size) except NULL:
+        """Return the data of array t after checking its dtype, shape and layout."""
+        cdef const uint8_t[:, :, ::1] a8
+        cdef const int16_t[:, :, ::1] a16
+        cdef const int32_t[:, :, ::1] a32
+        _require(array.shape == (*size, self.channels[t]), f"tensor {t} has the wrong shape")
+        _require(t < self.inputs or array.flags.writeable, f"tensor {t} is read-only")
+        if self.types[t] == "uint8":
+            a8 = array
+            return <void *>&a8[0, 0, 0]
+        if self.types[t] == "int16":
+            a16 = array
+            return <void *>&a16[0, 0, 0]
+        a32 = array
+        return <void *>&a32[0, 0, 0]

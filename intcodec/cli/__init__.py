@@ -1,0 +1,1 @@
+"""The command line: one file per command, none of which imports anything slow before it is needed."""

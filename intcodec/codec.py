@@ -1,0 +1,226 @@
+"""Pictures to bitstreams and back.
+
+What may live here: padding, cropping, the order of the steps and the checks that make a decode prove itself. A codec
+is given its model and its engine and chooses neither; `load` does the choosing for users.
+
+    encode   pad by edge replication -> g_a -> latent coder -> (g_s -> checksum of the pixels) -> bitstream
+    decode   bitstream -> model id, size -> latent coder -> checksum -> g_s -> crop -> checksum -> picture
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intcodec import bitstream
+from intcodec.bitstream import MODEL_ID_BYTES, Bitstream, Buffer
+from intcodec.errors import BitstreamError, InputError, LimitError, ModelError, WrongModelError
+from intcodec.latentcoders import coder_for
+from intcodec.latents import checksum
+from intcodec.network import Conv, IntArray, Network
+
+if TYPE_CHECKING:
+    from intcodec.engines import Engine
+    from intcodec.model import Model
+
+Picture: TypeAlias = NDArray[np.uint8]
+
+#: Pixels per picture that are accepted unless the caller says otherwise.
+DEFAULT_MAX_PIXELS: Final = 2**28
+
+
+class Codec:
+    """Encode and decode pictures with one model on one engine.
+
+    Example:
+        codec = intcodec.load()
+        data = codec.encode(picture)
+        assert np.array_equal(codec.decode(data), intcodec.load(engine="reference").decode(data))
+    """
+
+    def __init__(self, model: Model, engine: Engine, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
+        """Put a codec together; `load` is the usual way.
+
+        Args:
+            model: the model.
+            engine: an engine created for the same model.
+            max_pixels: the largest width * height to encode or decode.
+
+        Raises:
+            ModelError: the model's graphs do not form a codec that this version knows.
+        """
+        self.model = model
+        self.engine = engine
+        self.max_pixels = max_pixels
+        self._coder = coder_for(model.network, engine)
+        self._stride = _stride(model.network)
+
+    def encode(self, image: IntArray, *, pixel_checksum: bool = True) -> bytes:
+        """Encode a picture.
+
+        Args:
+            image: uint8[H, W, 3], sRGB.
+            pixel_checksum: whether to record a checksum of the decoded pixels, at the cost of a decode.
+
+        Returns:
+            The bitstream (docs/bitstream.md). The same picture, model and options give the same bytes on every engine
+            and machine.
+
+        Raises:
+            InputError: the picture has another dtype or shape, no pixels, or a side above 2**28 - 1.
+            LimitError: it has more than `max_pixels` pixels.
+        """
+        height, width = _check_picture(image)
+        self._check_size(height, width)
+        coded = self._coder.encode(self.engine.run("g_a", {"x": _pad(image, self._stride)})["y"])
+        pixels_crc = None
+        if pixel_checksum:
+            pixels_crc = checksum(self._synthesize(coded.y_hat, height, width))
+        model_id = bytes.fromhex(self.model.model_id)[:MODEL_ID_BYTES]
+        return bitstream.serialize(Bitstream(model_id, width, height, coded.sections, coded.crc, pixels_crc))
+
+    def decode(self, data: Buffer) -> Picture:
+        """Decode a picture, and prove that it is the one the encoder saw decoded.
+
+        Args:
+            data: a whole bitstream.
+
+        Returns:
+            uint8[H, W, 3], sRGB, C-contiguous.
+
+        Raises:
+            BitstreamError: the bitstream is damaged, or the decoded latents or pixels do not match its checksums.
+            WrongModelError: it was made with another model.
+            LimitError: it declares more than `max_pixels` pixels; nothing was allocated for it.
+        """
+        stream = bitstream.parse(data)
+        self._check_stream(stream)
+        height, width = stream.height, stream.width
+        rows, columns = -(-height // self._stride), -(-width // self._stride)
+        y_hat, crc = self._coder.decode(stream.sections, rows, columns)
+        if crc != stream.latents_crc:
+            raise BitstreamError(self._mismatch("latents"))
+        picture = self._synthesize(y_hat, height, width)
+        del y_hat  # before the copy, not after
+        picture = np.ascontiguousarray(picture)
+        if stream.pixels_crc is not None and checksum(picture) != stream.pixels_crc:
+            raise BitstreamError(self._mismatch("pixels"))
+        return picture
+
+    def _synthesize(self, y_hat: IntArray, height: int, width: int) -> Picture:
+        """Return a view uint8[height, width, 3] of g_s's output."""
+        picture: Picture = self.engine.run("g_s", {"y_hat": y_hat})["x_hat"]
+        return picture[:height, :width]
+
+    def _check_size(self, height: int, width: int) -> None:
+        if height * width > self.max_pixels:
+            raise LimitError(f"a picture of {width}x{height} pixels exceeds the limit of {self.max_pixels} pixels")
+
+    def _check_stream(self, stream: Bitstream) -> None:
+        given = self.model.model_id[: 2 * MODEL_ID_BYTES]
+        if stream.model_id.hex() != given:
+            raise WrongModelError(f"the file needs model {stream.model_id.hex()}, but model {given} was given")
+        self._check_size(stream.height, stream.width)
+        if len(stream.sections) != self._coder.sections:
+            have = f"{len(stream.sections)} sections, {self._coder.sections} expected"
+            raise BitstreamError(f"damaged file: {have} of a {self.model.network.arch} model")
+
+    def _mismatch(self, what: str) -> str:
+        who = f"engine {self.engine.name!r} here or the one that encoded computes wrongly"
+        return f"the decoded {what} do not match the file's checksum: the file was altered, or {who}"
+
+
+def load(
+    path: str | os.PathLike[str] | bytes | BinaryIO | None = None,
+    *,
+    engine: str | None = None,
+    threads: int | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Codec:
+    """Load a model and prepare it for encoding and decoding.
+
+    Args:
+        path: a model file, its bytes, or an open binary file; None is the model that comes with intcodec.
+        engine: "native", "onnxruntime" or "reference"; None is the best one on this machine. All give equal results.
+        threads: number of threads; None lets the engine choose. No result depends on it.
+        max_pixels: the largest width * height to encode or decode.
+
+    Returns:
+        A codec whose engine has reproduced the model's self-test vectors on this machine.
+
+    Raises:
+        InputError: the file cannot be read, or the engine is unknown.
+        ModelError: the model is damaged, unsupported or fails its proof.
+        SelfTestError: this machine or engine does not reproduce the model's self-test vectors.
+    """
+    from intcodec import engines
+    from intcodec.model import Model
+    from intcodec.selftest import self_test
+
+    source: Any = default_model() if path is None else path
+    try:
+        model = Model.load(source)
+    except OSError as error:
+        raise InputError(f"cannot read model {path!s}: {error.strerror or error}") from error
+    chosen = engines.create(engine, model, threads)
+    self_test(model, chosen)
+    return Codec(model, chosen, max_pixels=max_pixels)
+
+
+def default_model() -> bytes:
+    """Return the bytes of the model that comes with intcodec.
+
+    Raises:
+        ModelError: this installation has none.
+    """
+    from importlib.resources import files
+
+    try:
+        return files("intcodec").joinpath("models", "default.intm").read_bytes()
+    except OSError as error:
+        raise ModelError("this installation of intcodec has no default model; name one (-m MODEL)") from error
+
+
+def _check_picture(image: IntArray) -> tuple[int, int]:
+    shape: tuple[int, ...] = getattr(image, "shape", ())
+    dtype = getattr(image, "dtype", None)
+    if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
+        have = f"{dtype}{list(shape)}" if dtype is not None else type(image).__name__
+        raise InputError(f"a picture must be uint8[H, W, 3], got {have}")
+    height, width = int(shape[0]), int(shape[1])
+    if not 1 <= min(height, width) <= max(height, width) <= bitstream.MAX_SIDE:
+        raise InputError(f"a picture of {width}x{height} pixels cannot be encoded; sides are 1 to {bitstream.MAX_SIDE}")
+    return height, width
+
+
+def _pad(image: Picture, stride: int) -> Picture:
+    """Return the picture extended to multiples of `stride` by repeating its last row and column, C-contiguous."""
+    height, width, _ = image.shape
+    full = (-(-height // stride) * stride, -(-width // stride) * stride, 3)
+    if full == image.shape:
+        return np.ascontiguousarray(image)
+    out = np.empty(full, np.uint8)
+    out[:height, :width] = image
+    out[:height, width:] = image[:, -1:]
+    out[height:] = out[height - 1]
+    return out
+
+
+def _stride(network: Network) -> int:
+    """Return how many pixels g_a turns into one position of y, after checking that the graphs' sizes agree."""
+    missing = {"g_a", "g_s"} - set(network.graphs)
+    if missing:
+        raise ModelError(f"the model has no graph {sorted(missing)[0]!r}")
+    g_a, g_s = network.graphs["g_a"], network.graphs["g_s"]
+    stride = 1
+    for row in g_a.rows:
+        stride *= row.stride if isinstance(row, Conv) else 1
+    for h, w in ((1, 1), (1, 2), (5, 3)):
+        if g_a.out_sizes(h * stride, w * stride).get("y") != (h, w):
+            raise ModelError(f"g_a does not turn {stride} pixels into one position of y")
+        if g_s.out_sizes(h, w).get("x_hat") != (h * stride, w * stride):
+            raise ModelError(f"g_s does not turn one position of y_hat into {stride} pixels")
+    return stride

@@ -1,0 +1,160 @@
+"""The native engine: the compiled int16 kernels of _ext/kernels behind the same interface as the reference engine.
+
+What may live here: choosing the instruction set, handing a `Network` to C once, checking what a caller passes in. No
+arithmetic: it is all in C, and equal to docs/arithmetic.md to the bit for every instruction set, thread count, picture
+size and workspace size.
+
+The environment variable INTCODEC_ISA names the instruction set to use, where the fastest is not wanted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from intcodec import _native
+from intcodec.engines.reference import check_input
+from intcodec.errors import InputError, ModelError
+from intcodec.network import Conv, Gdn, Graph, IntArray, Network, Rescale, Row, ScaleIndex
+
+MAX_THREADS = 256
+#: Wished bytes of row windows: what the second-level cache and a slice of the third hold, per thread.
+WORKSPACE_PER_THREAD = 6 << 20
+MAX_WORKSPACE = 64 << 20
+
+
+class NativeEngine:
+    """Run a network's graphs with compiled int16 kernels, bit-identical to the reference engine."""
+
+    name = "native"
+
+    def __init__(
+        self,
+        network: Network,
+        threads: int | None = None,
+        *,
+        isa: str | None = None,
+        workspace: int | None = None,
+    ) -> None:
+        """Pack the network's weights.
+
+        Args:
+            network: the network; it is not kept alive by C and may be shared.
+            threads: threads per call, 1..256; by default one per core that this process may use.
+            isa: instruction set, one of `isa_levels()`; by default INTCODEC_ISA, or the fastest.
+            workspace: wished size of a call's row windows in bytes; at least a few rows are held whatever it is.
+
+        Raises:
+            InputError: `isa` or INTCODEC_ISA is unknown or not available here, or `threads` is out of range.
+            ModelError: a row that this engine does not know.
+        """
+        self.network = network
+        self.threads = _default_threads() if threads is None else threads
+        if not 1 <= self.threads <= MAX_THREADS:
+            raise InputError(f"threads must be in [1, {MAX_THREADS}], got {threads}")
+        self.isa = choose_isa(isa)
+        self.workspace = min(WORKSPACE_PER_THREAD * self.threads, MAX_WORKSPACE) if workspace is None else workspace
+        self._specs = {name: graph.specs() for name, graph in network.graphs.items()}
+        self._graphs = {name: _pack(graph, self.isa) for name, graph in network.graphs.items()}
+
+    def run(self, graph: str, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
+        """Run one graph.
+
+        Args:
+            graph: name of the graph, such as "g_s".
+            inputs: arrays [H, W, C] by tensor name, in the dtype of their spec.
+
+        Returns:
+            The graph's outputs by name, arrays [H', W', C'] in the dtype of their spec.
+
+        Raises:
+            InputError: an input is missing or has the wrong dtype, shape or range.
+        """
+        return self._run(graph, inputs, self._description(graph).outputs)
+
+    def trace(self, graph: str, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
+        """Run one graph and return every tensor by name, inputs included."""
+        return self._run(graph, inputs, tuple(self._description(graph).specs()))
+
+    def _description(self, graph: str) -> Graph:
+        if graph not in self.network.graphs:
+            raise InputError(f"the network has no graph {graph!r}; it has {', '.join(self.network.graphs)}")
+        return self.network.graphs[graph]
+
+    def _run(self, graph: str, inputs: Mapping[str, IntArray], wanted: tuple[str, ...]) -> dict[str, IntArray]:
+        description, specs, native = self._description(graph), self._specs[graph], self._graphs[graph]
+        given = {s.name: np.ascontiguousarray(check_input(description, s, inputs)) for s in description.inputs}
+        shapes = {name: x.shape[:2] for name, x in given.items()}
+        if len(set(shapes.values())) > 1:
+            raise InputError(f"graph {graph}: inputs differ in size: {shapes}")
+        height, width = next(iter(shapes.values()))
+        try:
+            sizes = native.out_sizes(height, width)
+        except ValueError as error:
+            raise InputError(f"graph {graph}: a {height}x{width} input does not fit a row: {error}") from None
+        arrays: list[IntArray | None] = list(given.values())
+        for row, size in zip(description.rows, sizes[len(given) :], strict=True):
+            spec = specs[row.name]
+            arrays.append(np.empty((*size, spec.channels), spec.dtype) if row.name in wanted else None)
+        native.run(arrays, self.workspace, self.threads)
+        tensors = dict(zip(specs, arrays, strict=True))
+        return {name: x for name in wanted if (x := tensors[name]) is not None}
+
+
+def isa_levels() -> list[tuple[str, bool]]:
+    """Return (name, available on this machine) of every compiled instruction set, fastest first."""
+    return list(_native.isa_levels())
+
+
+def choose_isa(isa: str | None = None) -> str:
+    """Return the instruction set to use: `isa`, else INTCODEC_ISA, else the fastest available.
+
+    Raises:
+        InputError: the name is unknown, or this machine lacks the set.
+    """
+    levels = isa_levels()
+    wanted = isa or os.environ.get("INTCODEC_ISA") or next(name for name, here in levels if here)
+    if not dict(levels).get(wanted, False):
+        have = ", ".join(name for name, here in levels if here)
+        raise InputError(f"instruction set {wanted!r} is unknown or not available on this machine; use one of: {have}")
+    return wanted
+
+
+def _default_threads() -> int:
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        count = os.cpu_count() or 1
+    return min(count, MAX_THREADS)
+
+
+def _pack(graph: Graph, isa: str) -> Any:
+    """Hand a graph's rows to C."""
+    specs = graph.specs()
+    number = {name: i for i, name in enumerate(specs)}
+    native = _native.NativeGraph(isa, [(s.channels, s.dtype.name) for s in graph.inputs], len(graph.rows))
+    for row in graph.rows:
+        _add(native, row, number[row.inputs[0]], specs[row.name].dtype.name)
+    return native
+
+
+def _add(native: Any, row: Row, src: int, dtype: str) -> None:
+    if isinstance(row, Conv):
+        arrays = _dense(row.weight, row.bias, row.shift)
+        native.add_conv(src, dtype, *arrays, row.pad, row.stride, row.upsample, row.slope, row.lo, row.hi)
+    elif isinstance(row, Gdn):
+        arrays = _dense(row.gamma, row.beta, row.numerator, row.shift)
+        native.add_gdn(src, dtype, *arrays, row.square_shift, row.inverse, row.lo, row.hi)
+    elif isinstance(row, Rescale):
+        native.add_rescale(src, dtype, *_dense(row.shift), row.magnitude, row.lo, row.hi)
+    elif isinstance(row, ScaleIndex):
+        native.add_index(src, dtype, *_dense(row.thresholds))
+    else:
+        raise ModelError(f"row {row.name}: the native engine does not know {type(row).__name__}")
+
+
+def _dense(*arrays: IntArray) -> tuple[IntArray, ...]:
+    return tuple(np.ascontiguousarray(a) for a in arrays)

@@ -1,0 +1,84 @@
+"""Run a model's ONNX graphs with onnxruntime.
+
+What may live here: the only use of the `onnxruntime` package. The graphs come from the model bundle; nothing is built
+here and `onnx` is not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from intcodec.engines.reference import check_input
+from intcodec.errors import ModelError
+from intcodec.network import IntArray, Network
+
+
+class OnnxEngine:
+    """Run a network's graphs with onnxruntime, on the processor.
+
+    A session is made at the first use of its graph and kept; an engine may be used from several threads.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, graphs: Mapping[str, bytes], network: Network, threads: int = 1) -> None:
+        self.threads = threads
+        self._graphs = graphs
+        self._network = network
+        self._specs = {name: graph.specs() for name, graph in network.graphs.items()}
+        self._sessions: dict[str, Any] = {}
+        self._lock = Lock()
+
+    def run(self, graph: str, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
+        """Run one graph.
+
+        Args:
+            graph: name of the graph, such as "g_s".
+            inputs: arrays [H, W, C] by tensor name, in the dtype of their spec.
+
+        Returns:
+            The graph's outputs by name, arrays [H', W', C'] in the dtype of their spec.
+
+        Raises:
+            InputError: an input is missing, has the wrong dtype or shape, or values outside its range.
+            ModelError: the model has no such ONNX graph, or onnxruntime refuses it.
+        """
+        description, specs = self._network.graphs[graph], self._specs[graph]
+        feed = {}
+        for spec in description.inputs:
+            x = check_input(description, spec, inputs)
+            feed[spec.name] = np.ascontiguousarray(x if spec.dtype == np.uint8 else x.astype(np.int32, copy=False))
+        session = self._session(graph)
+        try:
+            arrays = session.run(list(description.outputs), feed)
+        except Exception as error:  # onnxruntime's errors have no common public base
+            raise ModelError(f"graph {graph}: onnxruntime failed: {_line(error)}") from error
+        return {n: a.astype(specs[n].dtype, copy=False) for n, a in zip(description.outputs, arrays, strict=True)}
+
+    def _session(self, graph: str) -> Any:
+        with self._lock:
+            if graph not in self._sessions:
+                if graph not in self._graphs:
+                    raise ModelError(f"the model holds no ONNX graph {graph}; use the native engine")
+                self._sessions[graph] = make_session(self._graphs[graph], self.threads)
+            return self._sessions[graph]
+
+
+def make_session(graph: bytes, threads: int) -> Any:
+    """Return an onnxruntime session for one serialised graph."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

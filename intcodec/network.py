@@ -1,0 +1,322 @@
+"""The integer network: a plain description that every engine runs and `intcodec.bounds` proves.
+
+What may live here: frozen dataclasses over numpy integer arrays, their shape and range checks, nothing that computes
+a network. The meaning of each row is defined in docs/arithmetic.md; `intcodec.engines.reference` is its executable
+form.
+
+A `Graph` is a list of rows in execution order. Every row reads named tensors and writes one tensor, named like the
+row. Tensors are [H, W, C] with C innermost; a tensor's dtype follows from its range (`dtype_of`).
+
+    g_a : x uint8 [H, W, 3]      -> y int32 [h, w, M]         h_a : y int32 [h, w, M]     -> z int32 [h', w', N]
+    h_s : z_hat int16 [h', w', N] -> index uint8 (, mean int32)   g_s : y_hat int16 [h, w, M] -> x_hat uint8 [16h, 16w, 3]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intcodec.cdf import CdfTables
+from intcodec.errors import ModelError
+
+IntArray: TypeAlias = NDArray[Any]
+
+#: Accumulators and every other int32 intermediate stay strictly below this magnitude.
+ACC_LIMIT = 2**31
+#: The norm of a GDN row stays strictly below this, so that (isqrt(n) + 1)**2 fits an int32.
+NORM_LIMIT = 2**30
+#: Fraction bits of a LeakyReLU slope.
+SLOPE_BITS = 16
+
+
+def dtype_of(lo: int, hi: int) -> np.dtype[Any]:
+    """Return the storage dtype of a tensor with values in [lo, hi]: uint8, int16 or int32."""
+    if 0 <= lo and hi <= 255:
+        return np.dtype(np.uint8)
+    if -32768 <= lo and hi <= 32767:
+        return np.dtype(np.int16)
+    return np.dtype(np.int32)
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, channel count and inclusive value range of a tensor."""
+
+    name: str
+    channels: int
+    lo: int
+    hi: int
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Storage dtype, from the range."""
+        return dtype_of(self.lo, self.hi)
+
+
+@dataclass(frozen=True)
+class Conv:
+    """Convolution, requantisation by a per-channel shift, clamp, optional LeakyReLU, optional pixel shuffle.
+
+    acc[o] = bias[o] + sum w[o, ky, kx, i] * x[y * stride + ky - top, x * stride + kx - left, i]  (x = 0 outside)
+    v[o]   = clamp(acc[o] >> shift[o], lo, hi);  if slope and v < 0: v = (v * slope + 2**15) >> 16
+    With `upsample` = 2, out[2y + py, 2x + px, c] = v[y, x, 4c + 2py + px].
+    """
+
+    name: str
+    input: str
+    weight: IntArray  # int16 [out, kh, kw, in]
+    bias: IntArray  # int32 [out], the rounding constant 2**(shift - 1) included
+    shift: IntArray  # uint8 [out], 0..30
+    lo: int
+    hi: int
+    stride: int = 1
+    pad: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
+    upsample: int = 1
+    slope: int = 0  # 0: none; else LeakyReLU slope in units of 2**-16
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors read."""
+        return (self.input,)
+
+    def out_spec(self, specs: Mapping[str, TensorSpec]) -> TensorSpec:
+        """Return the output's spec."""
+        lo = min((self.lo * self.slope + 2 ** (SLOPE_BITS - 1)) >> SLOPE_BITS, 0) if self.slope else self.lo
+        return TensorSpec(self.name, self.weight.shape[0] // self.upsample**2, lo, self.hi)
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the output's (height, width) for an input of (height, width)."""
+        top, left, bottom, right = self.pad
+        _, kh, kw, _ = self.weight.shape
+        oh = (height + top + bottom - kh) // self.stride + 1
+        ow = (width + left + right - kw) // self.stride + 1
+        return oh * self.upsample, ow * self.upsample
+
+
+@dataclass(frozen=True)
+class Gdn:
+    """Generalised divisive normalisation, or its inverse form, in integers.
+
+    q = (x * x + 2**(t - 1)) >> t           t = square_shift (t = 0: q = x * x)
+    n[j] = beta[j] + sum_i gamma[j, i] * q[i]
+    r = isqrt(n);  m = r if inverse else numerator[j] // r
+    y = clamp((x * m + 2**(shift - 1)) >> shift, lo, hi)
+    """
+
+    name: str
+    input: str
+    gamma: IntArray  # int16 [C, C], >= 0, row j mixes inputs i into norm j
+    beta: IntArray  # int32 [C], >= 1
+    numerator: IntArray  # int32 [C], used where not inverse
+    shift: IntArray  # uint8 [C], 1..30
+    square_shift: int
+    lo: int
+    hi: int
+    inverse: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors read."""
+        return (self.input,)
+
+    def out_spec(self, specs: Mapping[str, TensorSpec]) -> TensorSpec:
+        """Return the output's spec."""
+        return TensorSpec(self.name, self.beta.shape[0], self.lo, self.hi)
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (height, width) unchanged."""
+        return height, width
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """Change of scale by a per-channel shift: y = clamp((v + half) >> shift, lo, hi), v = |x| or x.
+
+    half = 2**(shift - 1), or 0 where shift is 0.
+    """
+
+    name: str
+    input: str
+    shift: IntArray  # uint8 [C], 0..30
+    lo: int
+    hi: int
+    magnitude: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors read."""
+        return (self.input,)
+
+    def out_spec(self, specs: Mapping[str, TensorSpec]) -> TensorSpec:
+        """Return the output's spec."""
+        return TensorSpec(self.name, self.shift.shape[0], self.lo, self.hi)
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (height, width) unchanged."""
+        return height, width
+
+
+@dataclass(frozen=True)
+class ScaleIndex:
+    """CDF row index of a scale: the number of thresholds strictly below the value, uint8."""
+
+    name: str
+    input: str
+    thresholds: IntArray  # int32 [K - 1], ascending, K <= 256, within the input's range
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors read."""
+        return (self.input,)
+
+    def out_spec(self, specs: Mapping[str, TensorSpec]) -> TensorSpec:
+        """Return the output's spec."""
+        return TensorSpec(self.name, specs[self.input].channels, 0, self.thresholds.shape[0])
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (height, width) unchanged."""
+        return height, width
+
+
+Row: TypeAlias = Conv | Gdn | Rescale | ScaleIndex
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One transform of a codec (g_a, h_a, h_s or g_s): inputs, rows in execution order, names of the outputs."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    rows: tuple[Row, ...]
+    outputs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        specs = self.specs()
+        for out in self.outputs:
+            if out not in specs:
+                raise ModelError(f"graph {self.name}: output {out!r} is written by no row")
+
+    def specs(self) -> dict[str, TensorSpec]:
+        """Return the spec of every tensor of the graph, inputs first, in execution order.
+
+        Raises:
+            ModelError: a row reads a tensor that does not exist yet, or its arrays do not fit together.
+        """
+        specs = {s.name: s for s in self.inputs}
+        for row in self.rows:
+            for name in row.inputs:
+                if name not in specs:
+                    raise ModelError(f"graph {self.name}: row {row.name!r} reads {name!r}, which is not written before")
+            if row.name in specs:
+                raise ModelError(f"graph {self.name}: tensor {row.name!r} is written twice")
+            check_row(row, specs, self.name)
+            specs[row.name] = row.out_spec(specs)
+        return specs
+
+    def out_sizes(self, height: int, width: int) -> dict[str, tuple[int, int]]:
+        """Return the (height, width) of every tensor for inputs of (height, width)."""
+        sizes = {s.name: (height, width) for s in self.inputs}
+        for row in self.rows:
+            sizes[row.name] = row.out_size(*sizes[row.inputs[0]])
+        return sizes
+
+
+@dataclass(frozen=True)
+class Latent:
+    """How a latent (y or z) becomes symbols and back. All arithmetic in int32, at `fraction` fractional bits.
+
+    mean    = offset[c] (+ the mean tensor where the graph h_s has one)
+    symbol  = clamp((v - mean + 2**(fraction - 1)) >> fraction, -32768, 32767)
+    v_hat   = clamp(((symbol << fraction) + mean + half) >> shift[c], lo, hi), half = 2**(shift - 1) or 0
+    """
+
+    name: str
+    fraction: int
+    offset: IntArray  # int32 [C], a median in units of 2**-fraction
+    shift: IntArray  # uint8 [C]
+    lo: int
+    hi: int
+
+    @property
+    def channels(self) -> int:
+        """Channel count."""
+        return int(self.offset.shape[0])
+
+
+@dataclass(frozen=True)
+class Network:
+    """A whole integer codec: its graphs, its latents and their CDF tables.
+
+    `tables["z"]` (and `tables["y"]` of a factorized model) have one row per channel; `tables["y"]` of a hyperprior
+    model has one row per scale index.
+    """
+
+    arch: str
+    graphs: Mapping[str, Graph]
+    latents: Mapping[str, Latent]
+    tables: Mapping[str, CdfTables]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def rows(self) -> Iterator[tuple[Graph, Row]]:
+        """Iterate over (graph, row) in execution order."""
+        for graph in self.graphs.values():
+            for row in graph.rows:
+                yield graph, row
+
+
+def _require(ok: bool, where: str, what: str) -> None:
+    if not ok:
+        raise ModelError(f"{where}: {what}")
+
+
+def _check_vector(a: IntArray, dtype: type, size: int, lo: int, hi: int, where: str) -> None:
+    _require(a.dtype == dtype and a.shape == (size,), where, f"expected {np.dtype(dtype).name}[{size}], got {a.dtype}{list(a.shape)}")
+    _require(size == 0 or (int(a.min()) >= lo and int(a.max()) <= hi), where, f"values outside [{lo}, {hi}]")
+
+
+def check_row(row: Row, specs: Mapping[str, TensorSpec], graph: str = "") -> None:
+    """Check dtypes, shapes and ranges of one row's arrays against its input.
+
+    Raises:
+        ModelError: naming the graph, the row and what is wrong.
+    """
+    where = f"graph {graph}: row {row.name}"
+    src = specs[row.input]
+    if not isinstance(row, ScaleIndex):
+        _require(-ACC_LIMIT < row.lo <= row.hi < ACC_LIMIT, where, f"bad range [{row.lo}, {row.hi}]")
+    if isinstance(row, Conv):
+        w = row.weight
+        _require(w.dtype == np.int16 and w.ndim == 4 and w.size > 0, where, "weight must be int16[out, kh, kw, in]")
+        out = w.shape[0]
+        _require(w.shape[3] == src.channels, where, f"{w.shape[3]} input channels, {src.channels} given")
+        _require(int(w.min()) > -32768, where, "weight -32768 is not allowed")
+        _require(-32768 < src.lo and src.hi <= 32767, where, "input does not fit int16")
+        _require(1 <= w.shape[1] <= 15 and 1 <= w.shape[2] <= 15, where, "kernel side must be 1..15")
+        _check_vector(row.bias, np.int32, out, 1 - ACC_LIMIT, ACC_LIMIT - 1, where + " bias")
+        _check_vector(row.shift, np.uint8, out, 0, 30, where + " shift")
+        _require(row.stride in (1, 2), where, "stride must be 1 or 2")
+        _require(row.upsample in (1, 2) and out % row.upsample**2 == 0, where, "bad upsample")
+        _require(len(row.pad) == 4 and all(0 <= p <= 14 for p in row.pad), where, "bad pad")
+        _require(0 <= row.slope < 2**SLOPE_BITS, where, "slope must be in [0, 65535]")
+        _require(not row.slope or (row.lo >= -32768 and row.hi <= 32767), where, "LeakyReLU needs an int16 range")
+    elif isinstance(row, Gdn):
+        c = src.channels
+        _require(row.gamma.dtype == np.int16 and row.gamma.shape == (c, c), where, f"gamma must be int16[{c}, {c}]")
+        _require(int(row.gamma.min()) >= 0, where, "gamma must not be negative")
+        _check_vector(row.beta, np.int32, c, 1, NORM_LIMIT - 1, where + " beta")
+        _check_vector(row.numerator, np.int32, c, 0, NORM_LIMIT, where + " numerator")
+        _check_vector(row.shift, np.uint8, c, 1, 30, where + " shift")
+        _require(0 <= row.square_shift <= 15, where, "square_shift must be in [0, 15]")
+        _require(-32768 < src.lo and src.hi <= 32767, where, "input does not fit int16")
+    elif isinstance(row, Rescale):
+        _check_vector(row.shift, np.uint8, src.channels, 0, 30, where + " shift")
+    else:
+        k = row.thresholds.shape[0]
+        _require(k <= 255, where, "at most 255 thresholds")
+        _check_vector(row.thresholds, np.int32, k, src.lo, src.hi, where + " thresholds")
+        _require(bool(np.all(np.diff(row.thresholds.astype(np.int64)) >= 0)), where, "thresholds must ascend")
+        _require(src.lo >= 0, where, "a scale must not be negative")

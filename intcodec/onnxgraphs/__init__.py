@@ -1,0 +1,46 @@
+"""Export of a graph to ONNX: standard operators of opset 13 whose integers every runtime computes alike.
+
+Tensors are [H, W, C] as everywhere in intcodec, with H and W free; uint8 where the range fits, else int32. Inputs and
+outputs carry the network's names, so a graph runs with plain onnxruntime:
+
+    session.run(["x_hat"], {"y_hat": y_hat.astype(np.int32)})
+
+Operators: MatMulInteger, Pad, Slice, Concat, Reshape, Flatten, Split, Gather, Cast, BitShift, Add, Sub, Mul, Div, Min,
+Max, Abs, Greater, Identity; Sqrt inside GDN only, as an estimate that integers then correct (see `rows`).
+"""
+
+from __future__ import annotations
+
+from intcodec.network import Graph, TensorSpec
+from intcodec.onnxgraphs.emitter import Emitter
+from intcodec.onnxgraphs.rows import LOWER, finish
+from intcodec.onnxgraphs.values import Value
+
+
+def build(graph: Graph, expose_all: bool = False) -> bytes:
+    """Return the graph as a serialised ONNX model; equal graphs give equal bytes for one version of `onnx`.
+
+    Args:
+        graph: the description.
+        expose_all: make every row's tensor an output, for tests.
+
+    Raises:
+        ModelError: the graph's sums cannot be held in int32 when split into digits.
+    """
+    e = Emitter(graph.name)
+    specs = graph.specs()
+    values: dict[str, Value] = {}
+    for spec in graph.inputs:
+        name = e.input(spec.name, _element(spec), [f"{spec.name}_h", f"{spec.name}_w", spec.channels])
+        values[spec.name] = Value((name,), _element(spec), spec.lo, spec.hi)
+    for row in graph.rows:
+        values[row.name] = LOWER[type(row)](e, row, values[row.inputs[0]], specs[row.inputs[0]])
+    for name in [row.name for row in graph.rows] if expose_all else dict.fromkeys(graph.outputs):
+        spec = specs[name]
+        shape = [f"{name}_h", f"{name}_w", spec.channels]
+        e.output(name, _element(spec), shape, finish(e, values[name], spec.channels))
+    return e.model()
+
+
+def _element(spec: TensorSpec) -> str:
+    return "uint8" if spec.dtype == "uint8" else "int32"

@@ -1,0 +1,90 @@
+"""Run the lowered float model on pictures and record the largest magnitude of every channel of every tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from intcodec.quantize.lower import Float, FloatCodec, FloatConv, FloatGdn, FloatGraph, FloatRescale, FloatRow
+
+Magnitudes = dict[str, Float]
+
+
+class FloatRunner:
+    """Run a `FloatCodec` in float32, row by row, with its latents rounded as the codec rounds them."""
+
+    def __init__(self, codec: FloatCodec) -> None:
+        self.codec = codec
+        self._weights = {
+            row.name: (torch.from_numpy(row.weight).float(), torch.from_numpy(row.bias).float())
+            for graph in codec.graphs.values()
+            for row in graph.rows
+            if isinstance(row, FloatConv)
+        }
+
+    def image(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Run the whole codec.
+
+        Args:
+            x: float32[1, 3, H, W] in [0, 1], H and W multiples of 64.
+
+        Returns:
+            Every tensor by name, float32[1, C, h, w]: inputs, rows, latents and their rounded forms.
+        """
+        tensors = {"x": x}
+        medians = torch.from_numpy(self.codec.medians).float().view(1, -1, 1, 1)
+        self.graph("g_a", tensors)
+        if self.codec.factorized == "y":
+            tensors["y_hat"] = torch.round(tensors["y"] - medians) + medians
+        else:
+            self.graph("h_a", tensors)
+            tensors["z_hat"] = torch.round(tensors["z"] - medians) + medians
+            self.graph("h_s", tensors)
+            mean = tensors.get("mean", torch.zeros(()))
+            tensors["y_hat"] = torch.round(tensors["y"] - mean) + mean
+        self.graph("g_s", tensors)
+        return tensors
+
+    def graph(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
+        """Run one graph on the tensors present and add its rows' outputs."""
+        graph: FloatGraph = self.codec.graphs[name]
+        for row in graph.rows:
+            if isinstance(row, (FloatConv, FloatGdn, FloatRescale)):
+                tensors[row.name] = self.row(row, tensors[row.input])
+
+    def row(self, row: FloatRow, x: torch.Tensor) -> torch.Tensor:
+        """Return the output of one row, float32[1, C', H', W']."""
+        if isinstance(row, FloatConv):
+            top, left, bottom, right = row.pad
+            weight, bias = self._weights[row.name]
+            v = F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, row.stride)
+            v = F.relu(v) if row.activation == "relu" else F.leaky_relu(v, 0.01) if row.activation else v
+            return F.pixel_shuffle(v, row.upsample)
+        if isinstance(row, FloatGdn):
+            gamma = torch.from_numpy(row.gamma).float()[:, :, None, None]
+            norm = F.conv2d(x * x, gamma, torch.from_numpy(row.beta).float())
+            return x * torch.sqrt(norm) if row.inverse else x * torch.rsqrt(norm)
+        return x.abs() if isinstance(row, FloatRescale) and row.magnitude else x
+
+
+def calibrate(codec: FloatCodec, pictures: Iterable[np.ndarray]) -> Magnitudes:
+    """Return the largest magnitude of every channel of every tensor over a set of pictures.
+
+    Args:
+        codec: the lowered model.
+        pictures: uint8[H, W, 3], H and W multiples of 64.
+
+    Returns:
+        float64[C] by tensor name.
+    """
+    runner, largest = FloatRunner(codec), Magnitudes()
+    with torch.inference_mode():
+        for picture in pictures:
+            x = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
+            for name, tensor in runner.image(x).items():
+                top = tensor.abs().amax(dim=(0, 2, 3)).double().numpy()
+                largest[name] = np.maximum(largest[name], top) if name in largest else top
+    return largest

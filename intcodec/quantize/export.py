@@ -1,0 +1,126 @@
+"""Checkpoint in, proved and self-tested model bundle out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+from torch import nn
+from tqdm import tqdm
+
+import intcodec.zoo
+from intcodec import cdf
+from intcodec.errors import InputError
+from intcodec.model import Model
+from intcodec.network import Network
+from intcodec.quantize import synthetic
+from intcodec.quantize.calibrate import calibrate
+from intcodec.quantize.fold import Precision, fold_codec
+from intcodec.quantize.lower import ARCHITECTURES, FloatCodec, lower_model
+
+#: Pictures of the generated calibration set.
+SYNTHETIC_COUNT = 24
+#: Largest side of a calibration picture; larger ones are cropped in the middle.
+CALIBRATION_SIDE = 1024
+
+
+def export_model(
+    arch: str,
+    checkpoint: Path | None,
+    quality: int | None,
+    metric: str,
+    pretrained: bool,
+    calibration: Path | None,
+    output: Path,
+    progress: bool = True,
+) -> Model:
+    """Convert a float model and write its bundle.
+
+    Args:
+        arch: architecture name, such as "bmshj2018_hyperprior".
+        checkpoint: a CompressAI checkpoint file; or None with `quality` and `pretrained`.
+        quality: 1..8, selects the published model with `pretrained`.
+        metric: "mse" or "ms-ssim", what the published model was trained for.
+        pretrained: download the published weights.
+        calibration: a folder of pictures; None calibrates on the generated set.
+        output: the bundle to write (atomically).
+        progress: show a progress bar on standard error.
+
+    Raises:
+        InputError: the arguments, the checkpoint or the calibration folder cannot be used.
+        ModelError: the converted network could not be proved.
+    """
+    if arch not in ARCHITECTURES:
+        raise InputError(f"cannot export {arch!r}; choose one of {', '.join(ARCHITECTURES)}")
+    float_model, source = _float_model(arch, checkpoint, quality, metric, pretrained, progress)
+    pictures, name = _calibration_set(calibration)
+    network = quantize(arch, float_model, tqdm(pictures, "calibrate", disable=not progress, leave=False))
+    manifest = {"quality": quality, "metric": metric, "source": source, "calibration": name}
+    model = Model.build(network, manifest)
+    model.save(output)
+    return model
+
+
+def quantize(
+    arch: str, float_model: nn.Module, pictures: Iterable[np.ndarray], precision: Precision | None = None
+) -> Network:
+    """Convert a zoo model into an integer network.
+
+    Args:
+        arch: architecture name.
+        float_model: the zoo's module in eval mode.
+        pictures: calibration pictures uint8[H, W, 3], sides multiples of 64.
+        precision: bit widths and head room; None takes the defaults (12-bit activations and weights).
+    """
+    codec = lower_model(arch, float_model)
+    graphs, latents = fold_codec(codec, calibrate(codec, pictures), precision or Precision())
+    return Network(arch, graphs, latents, _tables(codec))
+
+
+def _tables(codec: FloatCodec) -> dict[str, cdf.CdfTables]:
+    tables = {codec.factorized: cdf.factorized_tables(**codec.density)}
+    if codec.scale_table is not None:
+        tables["y"] = cdf.gaussian_tables(codec.scale_table)
+    return tables
+
+
+def _float_model(
+    arch: str, checkpoint: Path | None, quality: int | None, metric: str, pretrained: bool, progress: bool
+) -> tuple[nn.Module, dict[str, Any]]:
+    if checkpoint is not None:
+        model = intcodec.zoo.load_checkpoint(arch, checkpoint)
+        return model, {"file": checkpoint.name, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
+    if quality is None or not pretrained:
+        raise InputError("give --checkpoint FILE, or --quality Q with --pretrained")
+    model = getattr(intcodec.zoo, arch)(quality, metric=metric, pretrained=True, progress=progress).eval()
+    return model, {"pretrained": f"{arch}-{quality}-{metric}"}
+
+
+def _calibration_set(folder: Path | None) -> tuple[list[np.ndarray], str]:
+    if folder is None:
+        return list(synthetic.pictures(SYNTHETIC_COUNT)), f"generated, {SYNTHETIC_COUNT} pictures"
+    pictures = list(_folder(folder))
+    if not pictures:
+        raise InputError(f"{folder}: no picture of at least 64x64 to calibrate on")
+    return pictures, f"{len(pictures)} pictures of a folder"
+
+
+def _folder(folder: Path) -> Iterator[np.ndarray]:
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder")
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff"}:
+            continue
+        try:
+            with Image.open(path) as image:
+                picture = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, Image.DecompressionBombError) as error:
+            raise InputError(f"{path}: cannot be read as a picture ({error})") from error
+        h, w = (min(side, CALIBRATION_SIDE) // 64 * 64 for side in picture.shape[:2])
+        top, left = (picture.shape[0] - h) // 2, (picture.shape[1] - w) // 2
+        if h and w:
+            yield picture[top : top + h, left : left + w]

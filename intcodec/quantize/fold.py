@@ -1,0 +1,213 @@
+"""Fold calibrated scales into integer rows and choose every shift from the accumulator's worst case.
+
+What may live here: the choice of scales, shifts and integers (numpy only, no torch). `intcodec.bounds` proves the
+result afterwards without any of this code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intcodec.errors import InputError
+from intcodec.network import ACC_LIMIT, NORM_LIMIT, Conv, Gdn, Graph, Latent, Rescale, Row, ScaleIndex, TensorSpec
+from intcodec.quantize.lower import FRACTION, Fixed, FloatCodec, FloatConv, FloatGdn, FloatRescale, FloatScaleIndex
+
+Float = NDArray[np.float64]
+
+#: LeakyReLU slope 0.01 in units of 2**-16.
+LEAKY_SLOPE = 655
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Bit widths and head room of a conversion."""
+
+    activation_bits: int = 12
+    weight_bits: int = 12
+    latent_bits: int = 13
+    margin: float = 1.25
+
+    @property
+    def activation_max(self) -> int:
+        """Largest activation: 2**(bits - 1) - 1."""
+        return 2 ** (self.activation_bits - 1) - 1
+
+    @property
+    def weight_max(self) -> int:
+        """Largest weight: 2**(bits - 1) - 1."""
+        return 2 ** (self.weight_bits - 1) - 1
+
+    @property
+    def latent_max(self) -> int:
+        """Largest integer of a rounded latent that enters h_s or g_s."""
+        return 2 ** (self.latent_bits - 1) - 1
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An input of a row: its spec and the real scale of each channel."""
+
+    spec: TensorSpec
+    scale: Float
+
+
+def fold_codec(
+    codec: FloatCodec, magnitudes: Mapping[str, Float], precision: Precision
+) -> tuple[dict[str, Graph], dict[str, Latent]]:
+    """Return the integer graphs and latents of a lowered, calibrated model."""
+    latents: dict[str, Latent] = {}
+    sources = {"x": _Source(TensorSpec("x", 3, 0, 255), np.full(3, 1 / 255))}
+    for name in ("y", "z"):
+        if f"{name}_hat" in magnitudes:
+            latents[name], sources[f"{name}_hat"] = _latent(codec, name, magnitudes[f"{name}_hat"], precision)
+    graphs = {}
+    for graph in codec.graphs.values():
+        inside = dict(sources)
+        rows = [_fold_row(row, inside, magnitudes, precision) for row in graph.rows]
+        graphs[graph.name] = Graph(graph.name, (sources[graph.input].spec,), tuple(rows), graph.outputs)
+        for name in graph.outputs:
+            sources[name] = inside[name]
+    return graphs, latents
+
+
+def _latent(codec: FloatCodec, name: str, largest: Float, precision: Precision) -> tuple[Latent, _Source]:
+    """Choose the fixed point in which a rounded latent enters the next graph: as many bits as its range allows."""
+    top = precision.latent_max
+    exact = name == "y" and codec.factorized == "z" and all(r.name != "mean" for r in codec.graphs["h_s"].rows)
+    bits = np.floor(np.log2(top / np.maximum(largest * precision.margin + 1, 1e-9)))
+    kept = np.zeros_like(bits) if exact else np.clip(bits, 0, FRACTION)
+    offset = np.zeros(len(largest)) if name != codec.factorized else np.rint(codec.medians * 2.0**FRACTION)
+    shift = (FRACTION - kept).astype(np.uint8)
+    latent = Latent(name, FRACTION, offset.astype(np.int32), shift, -top, top)
+    return latent, _Source(TensorSpec(f"{name}_hat", len(largest), -top, top), 2.0**-kept)
+
+
+def _fold_row(row: Any, sources: dict[str, _Source], magnitudes: Mapping[str, Float], precision: Precision) -> Row:
+    src = sources[row.input]
+    folded: Row
+    if isinstance(row, FloatConv):
+        folded, scale = fold_conv(row, src.spec, src.scale, magnitudes.get(row.name), precision)
+    elif isinstance(row, FloatGdn):
+        folded, scale = fold_gdn(row, src.spec, src.scale, magnitudes[row.name], precision)
+    elif isinstance(row, FloatRescale):
+        top = precision.activation_max
+        shift = np.ceil(np.log2(_floor_scale(magnitudes[row.name] * precision.margin / top) / src.scale)).clip(0, 30)
+        scale = src.scale * 2.0**shift
+        lo = 0 if row.magnitude else -top
+        folded = Rescale(row.name, row.input, shift.astype(np.uint8), lo, top, row.magnitude)
+    elif isinstance(row, FloatScaleIndex):
+        thresholds = np.floor(row_borders(row.scale_table) / src.scale[0]).clip(0, src.spec.hi)
+        folded, scale = ScaleIndex(row.name, row.input, thresholds.astype(np.int32)), np.ones(1)
+    else:
+        raise InputError(f"no integer form of {type(row).__name__}")
+    sources[row.name] = _Source(folded.out_spec({src.spec.name: src.spec}), scale)
+    return folded
+
+
+def row_borders(scale_table: Float) -> Float:
+    """Return the scale between each two neighbouring rows at which both code a Gaussian equally well.
+
+    A Gaussian of scale s coded with row t costs ln(t) + s^2 / (2 t^2) nats and a constant; rows a < b tie at
+    s^2 = 2 ln(b / a) / (a^-2 - b^-2). (CompressAI rounds every scale up to the next row, which costs about 0.2 % more.)
+    """
+    a, b = scale_table[:-1], scale_table[1:]
+    return np.asarray(np.sqrt(2 * np.log(b / a) / (a**-2.0 - b**-2.0)))
+
+
+def _floor_scale(scale: Float) -> Float:
+    """Keep dead channels from getting absurdly fine scales: none below 1/256 of the median."""
+    return np.maximum(scale, max(float(np.median(scale)) / 256, 1e-12))
+
+
+def fold_conv(
+    row: FloatConv, src: TensorSpec, scale_in: Float, largest: Float | None, precision: Precision
+) -> tuple[Conv, Float]:
+    """Return the integer row of a convolution and the real scale of each of its outputs.
+
+    Each output channel's shift is the largest for which its weights fit their width and
+    |bias| + X * sum |w| (in digits as well) stays below 2**31.
+    """
+    lo, hi, scale = _conv_range(row, largest, precision)
+    x, group = max(abs(src.lo), abs(src.hi)), row.upsample**2
+    shift = np.full(len(row.bias), 24)
+    while True:
+        per_row = np.repeat(scale, group)
+        factor = 2.0**shift / per_row
+        w = np.rint(row.weight * scale_in[None, :, None, None] * factor[:, None, None, None])
+        b = np.rint(row.bias * factor) + np.where(shift > 0, 2.0 ** (shift - 1), 0)
+        w_hi = np.floor((w + 128) / 256)
+        digits = (256 * np.abs(w_hi) + np.abs(w - 256 * w_hi)).sum(axis=(1, 2, 3)) * (x + 384) + np.abs(b)
+        over = (digits >= ACC_LIMIT) | (np.abs(w).max(axis=(1, 2, 3)) > precision.weight_max)
+        if not over.any():
+            break
+        stuck = (over & (shift == 0)).reshape(-1, group).any(axis=1)  # mostly channels that calibration saw dead
+        if row.fixed is not None and stuck.any():
+            raise InputError(f"row {row.name}: weights too large for its output's fixed scale")
+        scale = np.where(stuck, scale * 2, scale)
+        shift = np.where(over & (shift > 0), shift - 1, shift)
+    weight = np.ascontiguousarray(w.transpose(0, 2, 3, 1)).astype(np.int16)
+    slope = LEAKY_SLOPE if row.activation == "leaky" else 0
+    conv = Conv(
+        row.name, row.input, weight, b.astype(np.int32), shift.astype(np.uint8), lo, hi, row.stride, row.pad,
+        row.upsample, slope,
+    )  # fmt: skip
+    return conv, scale
+
+
+def _conv_range(row: FloatConv, largest: Float | None, precision: Precision) -> tuple[int, int, Float]:
+    fixed: Fixed | None = row.fixed
+    if fixed is not None:
+        return fixed.lo, fixed.hi, np.full(len(row.bias) // row.upsample**2, fixed.scale)
+    assert largest is not None
+    top = precision.activation_max
+    hi = 2 * top + 1 if row.activation == "relu" else top
+    lo = {"": -top, "relu": 0, "leaky": -32768}[row.activation]
+    return lo, hi, _floor_scale(largest * precision.margin / hi)
+
+
+def fold_gdn(
+    row: FloatGdn, src: TensorSpec, scale_in: Float, largest: Float, precision: Precision
+) -> tuple[Gdn, Float]:
+    """Return the integer row of a GDN and the real scale of each of its outputs (docs/arithmetic.md section 4)."""
+    x, top = max(abs(src.lo), abs(src.hi)), precision.activation_max
+    t = max(0, (x * x).bit_length() - 15)
+    q = (x * x + ((1 << t) >> 1)) >> t
+    real = row.gamma * (scale_in * scale_in)[None, :] * 2.0**t  # of q
+    target = _floor_scale(largest * precision.margin / top)
+    # the free factor of each norm, as its root: as large as the norm's limit, gamma's width and the digit sums allow ...
+    root = np.sqrt(
+        np.minimum(
+            0.98 * NORM_LIMIT / (row.beta + (q + 384) * real.sum(axis=1)), 32600 / real.max(axis=1).clip(1e-30)
+        )
+    )
+    # ... then down by less than 2, so that the power of two between product and output gives the target scale exactly
+    if row.inverse:  # scale = scale_in / root * 2**shift
+        step = np.floor(np.log2(target / scale_in * root)).clip(1, 29)
+        root = np.minimum(root, scale_in / target * 2.0**step)
+        scale = scale_in / root * 2.0**step
+    else:  # scale = scale_in * root * 2**(shift - log2(numerator))
+        step = np.ceil(np.log2(target / scale_in / root))
+        root = np.minimum(root, target / scale_in * 2.0**-step)
+        scale = scale_in * root * 2.0**step
+    factor = root * root
+    gamma, beta = np.rint(real * factor[:, None]), np.maximum(np.rint(row.beta * factor), 1)
+    smallest = np.array([isqrt(int(b)) for b in beta])
+    power = np.floor(np.log2((ACC_LIMIT - 2**29) / x * smallest)).clip(0, 30)
+    power = np.minimum(power, 29 - step)  # of the numerator; shift = step + power
+    if row.inverse:
+        shift, numerator = step, np.zeros(len(root))
+    else:
+        shift, numerator = step + power, 2.0**power
+        if (power < 0).any() or (shift < 1).any():
+            raise InputError(f"row {row.name}: the range of this normalisation does not fit; calibrate on more pictures")
+    gdn = Gdn(
+        row.name, row.input, gamma.astype(np.int16), beta.astype(np.int32), numerator.astype(np.int32),
+        shift.astype(np.uint8), t, -top, top, row.inverse,
+    )  # fmt: skip
+    return gdn, scale

@@ -1,0 +1,382 @@
+"""The command line: outputs, messages of one line, exit codes, pipes, and files that are whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+import intcodec
+from intcodec import bitstream, codec, files
+from intcodec.cli.main import main
+from intcodec.engines.reference import ReferenceEngine
+from intcodec.errors import InputError
+
+RGB = tiny.picture(20, 30)
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def tiny_codec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Commands get a tiny random model; -m SEED chooses another one."""
+
+    def load(path: str | None, *, engine: str | None, threads: int | None, max_pixels: int) -> codec.Codec:
+        model = tiny.model("hyperprior", int(path or 0))
+        return codec.Codec(model, ReferenceEngine(model.network, threads), max_pixels=max_pixels)
+
+    monkeypatch.setattr(codec, "load", load)
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(RGB).save("a.png")
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    def call(*args: str) -> tuple[int, str, str]:
+        try:
+            code = main(args)
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+def expected() -> np.ndarray:
+    own = codec.load(None, engine=None, threads=None, max_pixels=2**20)
+    return own.decode(own.encode(RGB))
+
+
+def test_encode_decode_info(run: Run) -> None:
+    code, out, err = run("encode", "a.png")
+    assert (code, out) == (0, "")
+    size = os.path.getsize("a.intc")
+    assert err.startswith(f"intcodec: a.png -> a.intc: 30x20, {size} bytes, {8 * size / 600:.4f} bpp, ")
+    code, out, err = run("decode", "a.intc", "-o", "b.png", "--threads", "2", "--engine", "reference")
+    assert (code, out) == (0, "")
+    np.testing.assert_array_equal(np.asarray(Image.open("b.png")), expected())
+    code, out, err = run("info", "a.intc")
+    assert (code, err) == (0, "")
+    assert "width                30\nheight               20\n" in out
+    described = json.loads(run("info", "a.intc", "--json")[1])
+    assert (described["width"], described["height"], described["bytes"]) == (30, 20, size)
+    assert described["overhead_bytes"] + sum(described["section_bytes"]) == size
+    assert described["model_id"] == tiny.model().model_id[:16]
+
+
+def test_quiet(run: Run) -> None:
+    assert run("encode", "-q", "a.png") == (0, "", "")
+    assert run("decode", "--quiet", "a.intc", "-f") == (0, "", "")
+
+
+def test_decode_does_not_replace_the_original_unasked(run: Run) -> None:
+    before = Path("a.png").read_bytes()
+    run("encode", "a.png")
+    code, _, err = run("decode", "a.intc")
+    assert code == 2
+    assert err == "intcodec: error: a.intc: a.png exists already; name the output with -o, or replace it with -f\n"
+    assert Path("a.png").read_bytes() == before
+    assert run("decode", "a.intc", "-f")[0] == 0
+    assert run("decode", "a.intc", "-o", "a.png")[0] == 0
+    assert Path("a.png").read_bytes() != before
+
+
+@pytest.mark.parametrize("ending", ["ppm", "bmp", "tiff", "webp"])
+def test_output_formats(run: Run, ending: str) -> None:
+    run("encode", "a.png")
+    assert run("decode", "a.intc", "-o", f"b.{ending}")[0] == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(f"b.{ending}").convert("RGB")), expected())
+
+
+def test_lossy_output_is_refused(run: Run) -> None:
+    run("encode", "a.png")
+    code, _, err = run("decode", "a.intc", "-o", "b.jpg")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert not Path("b.jpg").exists()
+
+
+def test_several_inputs(run: Run) -> None:
+    Image.fromarray(RGB[:5]).save("b.bmp")
+    Path("bad.png").write_bytes(b"no picture")
+    code, _, err = run("encode", "a.png", "bad.png", "none.png", "b.bmp", "-o", "out")
+    assert code == 2
+    lines = err.splitlines()
+    assert lines[0].startswith("intcodec: [1/4] a.png -> out/a.intc")
+    assert lines[1] == "intcodec: error: bad.png: not a picture file that can be read"
+    assert lines[2] == "intcodec: error: none.png: No such file or directory"
+    assert lines[3].startswith("intcodec: [4/4] b.bmp -> out/b.intc")
+    assert sorted(os.listdir("out")) == ["a.intc", "b.intc"]
+    Path("out/c.intc").write_bytes(b"\x89INTx")
+    os.mkdir("pictures")
+    code, _, err = run("decode", "out/c.intc", "out/a.intc", "none.intc", "-o", "pictures")
+    assert code == 3, "the first error's"
+    assert os.listdir("pictures") == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["a.png", "a.png"], "would be written to"),
+        (["a.png", "sub/a.png", "-o", "out"], "would be written to"),
+        (["a.png", "-o", "a.png"], "would be written to"),
+        (["a.png", "b.png", "-o", "-"], "cannot be used"),
+        (["-", "b.png", "-o", "out"], "cannot be used"),
+        (["-", "-"], "only once"),
+        (["a.png", "-o", "none/a.intc"], "No such file or directory"),
+        (["a.png", "-o", "a.png/"], "File exists"),
+    ],
+)
+def test_outputs_that_make_no_sense(run: Run, args: list[str], message: str) -> None:
+    before = Path("a.png").read_bytes()
+    code, out, err = run("encode", *args)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert Path("a.png").read_bytes() == before
+
+
+def test_wrong_model_names_the_option(run: Run) -> None:
+    run("encode", "a.png", "-m", "1")
+    code, _, err = run("decode", "a.intc", "-o", "b.png")
+    assert code == 4
+    assert err.startswith(f"intcodec: error: a.intc: the file needs model {tiny.model(seed=1).model_id[:16]}")
+    assert err.endswith("name it with -m MODEL\n")
+
+
+def test_damaged_file(run: Run) -> None:
+    run("encode", "a.png")
+    data = bytearray(Path("a.intc").read_bytes())
+    data[-6] ^= 1
+    Path("a.intc").write_bytes(data)
+    for command in (["decode", "a.intc", "-o", "b.png"], ["info", "a.intc"]):
+        code, out, err = run(*command)
+        assert (code, out) == (3, "")
+        assert "checksum of section 1 does not match" in err
+        assert err.count("\n") == 1
+    assert not Path("b.png").exists()
+
+
+def test_limit(run: Run) -> None:
+    code, _, err = run("encode", "a.png", "--max-pixels", "599")
+    assert code == 7
+    assert "limit of 599 pixels" in err
+    run("encode", "a.png")
+    assert run("decode", "a.intc", "-o", "b.png", "--max-pixels", "599")[0] == 7
+
+
+def test_background(run: Run) -> None:
+    rgba = np.dstack([RGB, np.full(RGB.shape[:2], 100, np.uint8)])
+    Image.fromarray(rgba).save("alpha.png")
+    code, _, err = run("encode", "alpha.png")
+    assert code == 2
+    assert "alpha.png: the picture has transparent pixels" in err
+    assert run("encode", "alpha.png", "--background", "white")[0] == 0
+
+
+def test_notes(run: Run) -> None:
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save("deep.png")
+    assert "intcodec: note: deep.png: 16-bit picture reduced to 8 bits\n" in run("encode", "deep.png")[2]
+    assert run("encode", "-q", "deep.png")[2] == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "required: COMMAND"),
+        (["encode"], "required: IMAGE"),
+        (["frobnicate"], "invalid choice"),
+        (["encode", "a.png", "--threads", "0"], "not a positive integer"),
+        (["decode", "a.intc", "--engine", "cuda"], "invalid choice"),
+        (["export", "--arch", "x", "-o", "m.intm"], "give either --checkpoint FILE, or --pretrained"),
+        (["export", "--arch", "x", "-o", "m.intm", "--pretrained"], "--pretrained needs --quality"),
+        (["export", "--arch", "x", "-o", "m", "--checkpoint", "none.pth"], "cannot read none.pth: No such file"),
+        (["info", "none.intc"], "cannot read none.intc: No such file or directory"),
+    ],
+)
+def test_bad_arguments(run: Run, args: list[str], message: str) -> None:
+    code, out, err = run(*args)
+    assert (code, out) == (2, "")
+    assert err.startswith("intcodec: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_version_and_help(run: Run) -> None:
+    assert run("--version") == (0, f"intcodec {intcodec.__version__}\n", "")
+    for command in ("export", "encode", "decode", "info", "verify"):
+        code, out, _ = run(command, "--help")
+        assert code == 0
+        assert out.startswith(f"usage: intcodec {command}")
+
+
+def test_interrupt_and_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raises(error: BaseException) -> Any:
+        def load(*args: Any, **kwargs: Any) -> Any:
+            raise error
+
+        return load
+
+    monkeypatch.setattr(codec, "load", raises(KeyboardInterrupt()))
+    assert run("encode", "a.png") == (130, "", "intcodec: error: interrupted\n")
+    monkeypatch.setattr(codec, "load", raises(MemoryError()))
+    assert run("encode", "a.png") == (1, "", "intcodec: error: out of memory\n")
+
+
+def test_export_without_torch_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [n for n in sys.modules if n.startswith(("intcodec.quantize", "intcodec.zoo"))]:
+        monkeypatch.delitem(sys.modules, name)
+    Path("c.pth").write_bytes(b"")
+    if not Path(intcodec.__file__).with_name("quantize").joinpath("export.py").exists():
+        pytest.skip("intcodec.quantize.export is not in this tree yet")
+    code, _, err = run("export", "--arch", "bmshj2018_hyperprior", "--checkpoint", "c.pth", "-o", "m.intm")
+    assert code == 2
+    assert err == 'intcodec: error: export needs torch, which is not installed: pip install "intcodec[quantize]"\n'
+
+
+def test_engine_names_are_the_engines() -> None:
+    engines = pytest.importorskip("intcodec.engines")
+    from intcodec.cli.common import ENGINE_NAMES
+
+    if not hasattr(engines, "ENGINES"):
+        pytest.skip("intcodec.engines is not in this tree yet")
+    assert set(ENGINE_NAMES) == set(engines.ENGINES)
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+def test_output_is_whole_or_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("out.bin").write_bytes(b"before")
+    os.chmod("out.bin", 0o640)
+
+    def fail() -> None:
+        with files.atomic_output("out.bin") as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert Path("out.bin").read_bytes() == b"before"
+    files.write_bytes("out.bin", b"after")
+    assert Path("out.bin").read_bytes() == b"after"
+    assert os.stat("out.bin").st_mode & 0o777 == 0o640
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"cannot write out.bin: No space left on device"):
+        files.write_bytes("out.bin", b"never")
+    assert Path("out.bin").read_bytes() == b"after"
+    assert sorted(os.listdir()) == ["a.png", "out.bin"]
+
+
+def test_new_files_obey_the_umask() -> None:
+    before = os.umask(0o027)
+    try:
+        files.write_bytes("new.bin", b"x")
+    finally:
+        os.umask(before)
+    assert os.stat("new.bin").st_mode & 0o777 == 0o640
+
+
+def test_symbolic_links_are_followed() -> None:
+    os.symlink("real.bin", "link.bin")
+    files.write_bytes("link.bin", b"x")
+    assert os.path.islink("link.bin")
+    assert Path("real.bin").read_bytes() == b"x"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_device() -> None:
+    with pytest.raises(InputError, match="cannot write /dev/full: No space left on device"):
+        files.write_bytes("/dev/full", b"x")
+
+
+def test_read_only_folder(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkdir("locked", 0o500)
+    if os.access("locked", os.W_OK):  # root may write anywhere: let the system refuse as it would refuse others
+
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
+    code, _, err = run("encode", "a.png", "-o", "locked/a.intc")
+    assert code == 2
+    assert err == "intcodec: error: a.png: cannot write locked/a.intc: Permission denied\n"
+
+
+# Pipes and start-up, in processes of their own -----------------------------------------------------------------------
+
+_RUNNER = """
+import sys
+sys.path[:0] = {path!r}
+import tiny
+from intcodec import codec
+from intcodec.cli.main import main
+from intcodec.engines.reference import ReferenceEngine
+def load(path, *, max_pixels, **_):
+    model = tiny.model("hyperprior")
+    return codec.Codec(model, ReferenceEngine(model.network), max_pixels=max_pixels)
+codec.load = load
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def process(*args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    path = [str(Path(__file__).parent), str(Path(intcodec.__file__).parents[1])]
+    return subprocess.run([sys.executable, "-c", _RUNNER.format(path=path), *args], input=stdin, capture_output=True)
+
+
+def test_pipes() -> None:
+    done = process("encode", "-", "-q", stdin=Path("a.png").read_bytes())
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert bitstream.parse(done.stdout).width == 30
+    assert process("info", "-", stdin=done.stdout).returncode == 0
+    done = process("decode", "-", "-o", "b.png", stdin=done.stdout)
+    assert done.returncode == 0
+    np.testing.assert_array_equal(np.asarray(Image.open("b.png")), expected())
+
+
+def test_broken_pipe_is_silent() -> None:
+    process("encode", "a.png")
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    path = [str(Path(__file__).parent), str(Path(intcodec.__file__).parents[1])]
+    for args in (["decode", "a.intc", "-o", "-", "-q"], ["info", "a.intc"]):
+        done = subprocess.run(
+            [sys.executable, "-c", _RUNNER.format(path=path), *args], stdout=write_end, stderr=subprocess.PIPE
+        )
+        assert (done.returncode, done.stderr) == (141, b"")
+    os.close(write_end)
+
+
+def test_start_up_imports_nothing_slow() -> None:
+    root = str(Path(intcodec.__file__).parents[1])
+    code = (
+        f"import sys; sys.path[:0] = [{root!r}]; import intcodec; from intcodec.cli.main import build_parser;"
+        "build_parser(); print(sorted({'numpy', 'PIL', 'onnxruntime', 'torch', 'onnx'} & set(sys.modules)))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+def test_coding_imports_no_training_framework() -> None:
+    code = (
+        _RUNNER.format(path=[str(Path(__file__).parent), str(Path(intcodec.__file__).parents[1])])
+        .replace("sys.exit(main(sys.argv[1:]))", "main(['encode', 'a.png', '-q']); main(['decode', 'a.intc', '-qf']);")
+        .strip()
+    )
+    code += "\nprint(sorted({'torch', 'onnx', 'tqdm'} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"

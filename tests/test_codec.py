@@ -1,0 +1,292 @@
+"""Pictures to bytes and back: exactness against a direct reading of the documents, sizes, limits, and proofs."""
+
+from __future__ import annotations
+
+import dataclasses
+import tracemalloc
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from intcodec import bitstream, latents, rangecoder
+from intcodec.codec import Codec, _pad
+from intcodec.engines.reference import ReferenceEngine
+from intcodec.errors import BitstreamError, InputError, LimitError, ModelError, WrongModelError
+from intcodec.network import Latent
+
+SIZES = [(1, 1), (1, 2), (2, 1), (15, 16), (16, 16), (17, 16), (33, 17), (1, 100), (64, 80), (65, 63), (80, 128)]
+
+
+def make(arch: str, seed: int = 0, **options: Any) -> Codec:
+    model = tiny.model(arch, seed)
+    return Codec(model, ReferenceEngine(model.network), **options)
+
+
+@pytest.fixture(scope="module", params=tiny.ARCHS)
+def codec(request: pytest.FixtureRequest) -> Codec:
+    return make(request.param)
+
+
+def direct(network: Any, picture: np.ndarray) -> tuple[dict[str, bytes], np.ndarray]:
+    """Encode and decode as docs/arithmetic.md section 6 and docs/bitstream.md say, in int64 and one piece."""
+    engine = ReferenceEngine(network)
+    height, width, _ = picture.shape
+    x = np.pad(picture, ((0, -height % 16), (0, -width % 16), (0, 0)), mode="edge")
+    y = engine.run("g_a", {"x": x})["y"].astype(np.int64)
+    sections: dict[str, bytes] = {}
+
+    def code(name: str, v: np.ndarray, mean: Any, rows: np.ndarray) -> np.ndarray:
+        latent = network.latents[name]
+        f, shift = latent.fraction, latent.shift.astype(np.int64)
+        mean = latent.offset.astype(np.int64) + mean
+        symbols = np.clip((v - mean + (1 << f >> 1)) >> f, -32768, 32767)
+        sections[name] = rangecoder.encode(symbols.astype(np.int16), rows.astype(np.uint16), network.tables[name])
+        hat = (symbols << f) + mean + ((np.int64(1) << shift) >> 1)
+        return np.clip(hat >> shift, latent.lo, latent.hi).astype(np.int16)
+
+    def channels(v: np.ndarray) -> np.ndarray:
+        return np.tile(np.arange(v.shape[2]), (*v.shape[:2], 1))
+
+    if "h_a" in network.graphs:
+        z = engine.run("h_a", {"y": y.astype(np.int32)})["z"].astype(np.int64)
+        out = engine.run("h_s", {"z_hat": code("z", z, 0, channels(z))})
+        out = {name: t[: y.shape[0], : y.shape[1]].astype(np.int64) for name, t in out.items()}
+        y_hat = code("y", y, out.get("mean", 0), out["index"])
+    else:
+        y_hat = code("y", y, 0, channels(y))
+    return sections, engine.run("g_s", {"y_hat": y_hat})["x_hat"][:height, :width]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[1]}x{s[0]}")
+def test_matches_the_documents(codec: Codec, size: tuple[int, int]) -> None:
+    picture = tiny.picture(*size)
+    sections, expected = direct(codec.model.network, picture)
+    data = codec.encode(picture)
+    assert tuple(bytes(s) for s in bitstream.parse(data).sections) == tuple(sections.values())
+    decoded = codec.decode(data)
+    assert decoded.dtype == np.uint8
+    assert decoded.flags.c_contiguous
+    assert decoded.flags.writeable
+    np.testing.assert_array_equal(decoded, expected)
+
+
+def test_same_picture_same_bytes(codec: Codec) -> None:
+    picture = tiny.picture(40, 50)
+    data = codec.encode(picture)
+    assert codec.encode(np.asfortranarray(picture)) == data
+    assert codec.encode(np.repeat(picture, 2, axis=1)[:, ::2]) == data
+    np.testing.assert_array_equal(codec.decode(memoryview(data)), codec.decode(bytearray(data)))
+
+
+@pytest.mark.parametrize("tile", [1, 7, 300, 2**17])
+def test_tiles_do_not_matter(codec: Codec, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = tiny.picture(70, 50)
+    data = codec.encode(picture)
+    decoded = codec.decode(data)
+    monkeypatch.setattr(latents, "TILE", tile)
+    assert codec.encode(picture) == data
+    np.testing.assert_array_equal(codec.decode(data), decoded)
+
+
+def test_all_symbols_count_in_the_checksum(codec: Codec) -> None:
+    stream = bitstream.parse(codec.encode(tiny.picture(30, 30)))
+    data = bitstream.serialize(dataclasses.replace(stream, latents_crc=stream.latents_crc ^ 1))
+    with pytest.raises(BitstreamError, match="decoded latents do not match"):
+        codec.decode(data)
+
+
+def test_pixel_checksum(codec: Codec) -> None:
+    picture = tiny.picture(30, 30)
+    data = codec.encode(picture)
+    stream = bitstream.parse(data)
+    forged = bitstream.serialize(dataclasses.replace(stream, pixels_crc=0))
+    with pytest.raises(BitstreamError, match="decoded pixels do not match"):
+        codec.decode(forged)
+    without = codec.encode(picture, pixel_checksum=False)
+    assert len(without) == len(data) - 4
+    np.testing.assert_array_equal(codec.decode(without), codec.decode(data))
+
+
+class _Wrong(ReferenceEngine):
+    """A machine on which one graph is off by one in one place."""
+
+    wrong = ""
+
+    def run(self, graph: str, inputs: Any) -> Any:
+        out = super().run(graph, inputs)
+        if graph == self.wrong:
+            first = next(iter(out.values()))
+            first[0, 0, 0] ^= 1
+        return out
+
+
+@pytest.mark.parametrize("graph", ["h_s", "g_s"])
+@pytest.mark.parametrize("arch", ["hyperprior", "mean-scale"])
+def test_a_machine_that_computes_wrongly_is_found_out(graph: str, arch: str) -> None:
+    model = tiny.model(arch)
+    data = make(arch).encode(tiny.picture(50, 50))
+    engine = _Wrong(model.network)
+    engine.wrong = graph
+    with pytest.raises(BitstreamError):
+        Codec(model, engine).decode(data)
+
+
+def test_wrong_model() -> None:
+    data = make("hyperprior", 0).encode(tiny.picture(16, 16))
+    other = make("hyperprior", 1)
+    with pytest.raises(WrongModelError) as caught:
+        other.decode(data)
+    assert tiny.model("hyperprior", 0).model_id[:16] in str(caught.value)
+    assert other.model.model_id[:16] in str(caught.value)
+
+
+def test_number_of_sections_must_be_the_models() -> None:
+    codec = make("factorized")
+    stream = bitstream.parse(codec.encode(tiny.picture(16, 16)))
+    data = bitstream.serialize(dataclasses.replace(stream, sections=(*stream.sections, b"")))
+    with pytest.raises(BitstreamError, match="2 sections, 1 expected"):
+        codec.decode(data)
+
+
+def test_limit() -> None:
+    data = make("hyperprior").encode(tiny.picture(20, 30))
+    small = make("hyperprior", max_pixels=599)
+    with pytest.raises(LimitError, match="30x20 pixels exceeds the limit of 599"):
+        small.decode(data)
+    with pytest.raises(LimitError):
+        small.encode(tiny.picture(20, 30))
+    make("hyperprior", max_pixels=600).decode(data)
+
+
+@pytest.mark.parametrize("side", [(2**28 - 1, 2**28 - 1), (2**28 - 1, 1), (60000, 60000), (16384, 16384)])
+@pytest.mark.parametrize("max_pixels", [2**28, 2**60])
+def test_an_enormous_promise_allocates_nothing(codec: Codec, side: tuple[int, int], max_pixels: int) -> None:
+    stream = bitstream.parse(codec.encode(tiny.picture(16, 16)))
+    data = bitstream.serialize(dataclasses.replace(stream, width=side[0], height=side[1]))
+    unlimited = Codec(codec.model, codec.engine, max_pixels=max_pixels)
+    tracemalloc.start()
+    try:
+        with pytest.raises((LimitError, BitstreamError), match=r"exceeds the limit|cannot hold"):
+            unlimited.decode(data)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4, 3), np.uint16),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 0, 3), np.uint8),
+        [[1, 2, 3]],
+        None,
+    ],
+    ids=lambda p: f"{getattr(p, 'dtype', type(p))}{getattr(p, 'shape', '')}",
+)
+def test_refuses_what_is_no_picture(picture: Any) -> None:
+    with pytest.raises(InputError, match="picture"):
+        make("factorized").encode(picture)
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_pad_repeats_edges(height: int, width: int) -> None:
+    picture = tiny.picture(height, width)
+    expected = np.pad(picture, ((0, -height % 16), (0, -width % 16), (0, 0)), mode="edge")
+    np.testing.assert_array_equal(_pad(picture, 16), expected)
+
+
+def test_latent_formula_by_hand() -> None:
+    latent = Latent("y", 10, np.array([0, 100], np.int32), np.array([4, 0], np.uint8), -2047, 2047)
+    v = np.array([[[511, 611], [512, 612], [-512, -412], [-513, -413], [1536, 0], [2**25, -(2**25) - 2000]]], np.int32)
+    symbols = latents.to_symbols(v, latent)
+    np.testing.assert_array_equal(symbols[0, :, 0], [0, 1, 0, -1, 2, 32767])  # ties towards +infinity
+    np.testing.assert_array_equal(symbols[0, :, 1], [0, 1, 0, -1, 0, -32768])
+    hat = latents.from_symbols(np.array([[[1, 1], [-1, -1], [40, 2]]], np.int16), latent)
+    np.testing.assert_array_equal(hat[0], [[64, 1124], [-64, -924], [2047, 2047]])
+    mean = np.array([[[7, 1], [8, -5], [-9, 0]]], np.int32)
+    hat = latents.from_symbols(np.zeros((1, 3, 2), np.int16), latent, mean)
+    np.testing.assert_array_equal(hat[0], [[0, 101], [1, 95], [-1, 100]])
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.integers(1, 60))
+def test_tiles_cover_in_order(height: int, width: int, channels: int, tile: int) -> None:
+    before, latents.TILE = latents.TILE, tile
+    try:
+        order = np.arange(height * width * channels).reshape(height, width, channels)
+        pieces = [order[t].reshape(-1) for t in latents.tiles(order.shape)]
+    finally:
+        latents.TILE = before
+    np.testing.assert_array_equal(np.concatenate(pieces), order.reshape(-1))
+    assert max(map(len, pieces)) <= max(tile, channels)
+
+
+def broken(arch: str, **change: Any) -> Any:
+    model = tiny.model(arch)
+    model.network = dataclasses.replace(model.network, **change)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda n: {"graphs": {k: g for k, g in n.graphs.items() if k != "g_s"}}, "cannot run a hyperprior model"),
+        (lambda n: {"graphs": {**n.graphs, "context": n.graphs["h_s"]}}, "cannot run"),
+        (lambda n: {"tables": {"z": n.tables["z"]}}, "no tables 'y'"),
+        (lambda n: {"tables": {"z": n.tables["z"], "y": n.tables["z"]}}, "8 rows, 64 are needed"),
+        (lambda n: {"latents": {**n.latents, "y": n.latents["z"]}}, "does not fit"),
+        (lambda n: {"graphs": {**n.graphs, "g_a": tiny.network("mean-scale").graphs["h_a"]}}, "does not turn"),
+    ],
+)
+def test_models_that_form_no_codec(change: Any, message: str) -> None:
+    model = broken("hyperprior", **change(tiny.network("hyperprior")))
+    with pytest.raises(ModelError, match=message):
+        Codec(model, ReferenceEngine(model.network))
+
+
+# With the real parts -------------------------------------------------------------------------------------------------
+
+needs_default = pytest.mark.skipif(
+    not files("intcodec").joinpath("models", "default.intm").is_file(), reason="no default model in this tree yet"
+)
+
+
+@needs_default
+def test_default_model_round_trip_on_every_engine() -> None:
+    import intcodec
+    from intcodec.engines import ENGINES
+
+    picture = tiny.picture(70, 90)
+    coded = {name: intcodec.load(engine=name).encode(picture) for name in ENGINES}
+    assert len(set(coded.values())) == 1
+    pictures = [intcodec.load(engine=name).decode(coded["reference"]) for name in ENGINES]
+    for other in pictures[1:]:
+        np.testing.assert_array_equal(other, pictures[0])
+
+
+@needs_default
+def test_replicating_edges_costs_less_than_zeros() -> None:
+    import intcodec
+
+    codec = intcodec.load()
+    picture = np.clip(tiny.picture(65, 81).astype(int) // 2 + 110, 0, 255).astype(np.uint8)
+    zeros = np.pad(picture, ((0, 15), (0, 15), (0, 0)))
+    assert len(codec.encode(picture)) < len(codec.encode(zeros))
+
+
+def test_load_without_a_file() -> None:
+    pytest.importorskip("intcodec.model")
+    pytest.importorskip("intcodec.selftest")
+    import intcodec
+
+    with pytest.raises(InputError, match="No such file"):
+        intcodec.load("/nonexistent/model.intm")

@@ -1,0 +1,143 @@
+"""Small networks with random integer weights, in the shape that real models have; no torch, made in milliseconds.
+
+tiny.network("factorized" | "hyperprior" | "mean-scale", seed=0)      N = 8, M = 12 channels
+tiny.picture(height, width, seed=0)                                   a smooth picture with texture and edges
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from intcodec.cdf import CdfTables, default_scale_table, gaussian_tables
+from intcodec.network import Conv, Gdn, Graph, Latent, Network, Rescale, Row, ScaleIndex, TensorSpec
+
+ARCHS = ("factorized", "hyperprior", "mean-scale")
+FRACTION = 10
+ACT = 2047  # activations in [-ACT, ACT]
+WIDE = 2**24  # latents in [-WIDE, WIDE]
+
+
+def _conv(
+    rng: np.random.Generator,
+    name: str,
+    source: tuple[str, int, float],
+    out: int,
+    target: float,
+    *,
+    side: int = 5,
+    stride: int = 1,
+    pad: int | None = None,
+    lo: int = -ACT,
+    hi: int = ACT,
+    upsample: int = 1,
+    slope: int = 0,
+    centre: float = 0.0,
+) -> Conv:
+    """Random weights, and shifts for which outputs have about the standard deviation `target` around `centre`."""
+    input_name, cin, rms = source
+    weight = np.clip(np.rint(rng.normal(0, 300, (out * upsample**2, side, side, cin))), -2047, 2047)
+    sigma = rms * np.sqrt((weight**2).sum(axis=(1, 2, 3)))
+    shift = np.clip(np.rint(np.log2(sigma / target)), 0, 24).astype(np.uint8)
+    half = (np.int64(1) << shift.astype(np.int64)) >> 1
+    bias = rng.normal(centre, target / 4, len(weight)) * (1 << shift.astype(np.int64)) + half
+    p = side // 2 if pad is None else pad
+    return Conv(
+        name, input_name, weight.astype(np.int16), np.rint(bias).astype(np.int32), shift, lo, hi,
+        stride=stride, pad=(p, p, p, p), upsample=upsample, slope=slope,
+    )  # fmt: skip
+
+
+def _gdn(rng: np.random.Generator, name: str, source: str, channels: int, *, inverse: bool) -> Gdn:
+    gamma = rng.integers(0, 2000, (channels, channels)).astype(np.int16)
+    np.fill_diagonal(gamma, rng.integers(2000, 6000, channels))
+    beta = rng.integers(2**19, 2**21, channels).astype(np.int32)
+    numerator = np.full(channels, 2**28, np.int32)
+    shift = np.full(channels, 11 if inverse else 17, np.uint8)
+    return Gdn(name, source, gamma, beta, numerator, shift, 7, -ACT, ACT, inverse=inverse)
+
+
+def _analysis(rng: np.random.Generator, n: int, m: int) -> Graph:
+    rows: list[Row] = []
+    source = ("x", 3, 128.0)
+    for k in range(3):
+        rows.append(_conv(rng, f"conv{k}", source, n, 300, stride=2))
+        rows.append(_gdn(rng, f"gdn{k}", f"conv{k}", n, inverse=False))
+        source = (f"gdn{k}", n, 300.0)
+    rows.append(_conv(rng, "y", source, m, 3 * 2**FRACTION, stride=2, lo=-WIDE, hi=WIDE))
+    return Graph("g_a", (TensorSpec("x", 3, 0, 255),), tuple(rows), ("y",))
+
+
+def _synthesis(rng: np.random.Generator, n: int, m: int) -> Graph:
+    rows: list[Row] = []
+    source = ("y_hat", m, 150.0)
+    for k in range(3):
+        rows.append(_conv(rng, f"deconv{k}", source, n, 300, side=3, upsample=2))
+        rows.append(_gdn(rng, f"igdn{k}", f"deconv{k}", n, inverse=True))
+        source = (f"igdn{k}", n, 300.0)
+    rows.append(_conv(rng, "x_hat", source, 3, 40, side=3, lo=0, hi=255, upsample=2, centre=128))
+    return Graph("g_s", (TensorSpec("y_hat", m, -ACT, ACT),), tuple(rows), ("x_hat",))
+
+
+def _hyper_analysis(rng: np.random.Generator, n: int, m: int, *, magnitude: bool) -> Graph:
+    slope, lo = (0, 0) if magnitude else (655, -ACT)
+    rows: list[Row] = [Rescale("y_in", "y", np.full(m, 4, np.uint8), -ACT, ACT, magnitude=magnitude)]
+    rows.append(_conv(rng, "conv0", ("y_in", m, 200), n, 300, side=3, lo=lo, slope=slope))
+    rows.append(_conv(rng, "conv1", ("conv0", n, 200), n, 300, stride=2, lo=lo, slope=slope))
+    rows.append(_conv(rng, "z", ("conv1", n, 200), n, 2 * 2**FRACTION, stride=2, lo=-WIDE, hi=WIDE))
+    return Graph("h_a", (TensorSpec("y", m, -WIDE, WIDE),), tuple(rows), ("z",))
+
+
+def _hyper_synthesis(rng: np.random.Generator, n: int, m: int, *, mean: bool) -> Graph:
+    slope, lo = (655, -ACT) if mean else (0, 0)
+    rows: list[Row] = [
+        _conv(rng, "deconv0", ("z_hat", n, 100), n, 300, side=3, lo=lo, upsample=2, slope=slope),
+        _conv(rng, "deconv1", ("deconv0", n, 200), n, 300, side=3, lo=lo, upsample=2, slope=slope),
+        _conv(rng, "scale", ("deconv1", n, 200), m, 2 * 2**FRACTION, side=3, lo=0, hi=2**19, centre=2**FRACTION),
+        ScaleIndex("index", "scale", np.floor(default_scale_table()[:-1] * 2**FRACTION).astype(np.int32)),
+    ]
+    if mean:
+        rows.append(_conv(rng, "mean", ("deconv1", n, 200), m, 2**FRACTION, side=3, lo=-WIDE, hi=WIDE))
+    outputs = ("index", "mean") if mean else ("index",)
+    return Graph("h_s", (TensorSpec("z_hat", n, -ACT, ACT),), tuple(rows), outputs)
+
+
+def _latent(rng: np.random.Generator, name: str, channels: int, *, centred: bool = False) -> Latent:
+    offset = np.zeros(channels, np.int32) if centred else rng.integers(-1500, 1500, channels).astype(np.int32)
+    return Latent(name, FRACTION, offset, rng.integers(4, 7, channels).astype(np.uint8), -ACT, ACT)
+
+
+def _channel_tables(rng: np.random.Generator, channels: int) -> CdfTables:
+    return gaussian_tables(np.exp(rng.uniform(0.2, 2.0, channels)))
+
+
+@lru_cache(maxsize=16)
+def network(arch: str = "hyperprior", seed: int = 0, n: int = 8, m: int = 12) -> Network:
+    """Return a random network of one of ARCHS."""
+    rng = np.random.default_rng([seed, ARCHS.index(arch)])
+    g_a, g_s = _analysis(rng, n, m), _synthesis(rng, n, m)
+    if arch == "factorized":
+        return Network(arch, {"g_a": g_a, "g_s": g_s}, {"y": _latent(rng, "y", m)}, {"y": _channel_tables(rng, m)})
+    mean = arch == "mean-scale"
+    h_a, h_s = _hyper_analysis(rng, n, m, magnitude=not mean), _hyper_synthesis(rng, n, m, mean=mean)
+    latents = {"y": _latent(rng, "y", m, centred=True), "z": _latent(rng, "z", n)}
+    tables = {"y": gaussian_tables(default_scale_table()), "z": _channel_tables(rng, n)}
+    return Network(arch, {"g_a": g_a, "h_a": h_a, "h_s": h_s, "g_s": g_s}, latents, tables)
+
+
+def model(arch: str = "hyperprior", seed: int = 0) -> Any:
+    """Return what a codec needs of a Model: its network and its id."""
+    return SimpleNamespace(network=network(arch, seed), model_id=f"{ARCHS.index(arch):02x}{seed:02x}" * 16)
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Return uint8[height, width, 3]: waves, an edge and a little noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width].astype(float)
+    planes = [np.sin(x * fx + y * fy + p) for fx, fy, p in rng.uniform(0, 0.4, (3, 3))]
+    out = 128 + 70 * np.stack(planes, axis=-1) + rng.normal(0, 6, (height, width, 3))
+    out[x + 2 * y > (height + width)] -= 50
+    return np.clip(np.rint(out), 0, 255).astype(np.uint8)
