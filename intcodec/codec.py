@@ -165,9 +165,23 @@ def load(
         model = Model.load(source)
     except OSError as error:
         raise InputError(f"cannot read model {path!s}: {error.strerror or error}") from error
+    if path is not None:  # the tests prove the one that comes with intcodec
+        _check_proof(model)
     chosen = engines.create(engine, model, threads)
     self_test(model, chosen)
     return Codec(model, chosen, max_pixels=max_pixels)
+
+
+def _check_proof(model: Model) -> None:
+    """Refuse a model whose accumulators could overflow: engines compute without looking.
+
+    Raises:
+        ModelError: the proof fails, or is not the one that the model states.
+    """
+    from intcodec.bounds import prove
+
+    if prove(model.network) != dict(model.bounds):
+        raise ModelError("the bounds that the model states are not those of its network")
 
 
 def default_model() -> bytes:

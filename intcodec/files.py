@@ -45,19 +45,19 @@ def atomic_output(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Raises:
         InputError: the directory or disk does not let it be written; the file that was there before is still there.
+        OSError: standard output fails, BrokenPipeError included.
     """
+    if os.fspath(path) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
     try:
-        if os.fspath(path) == "-":
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
-        elif Path(path).exists() and not Path(path).is_file():
+        if Path(path).exists() and not Path(path).is_file():
             with open(path, "wb") as file:
                 yield file
         else:
             with _replacing(Path(os.path.realpath(path))) as file:
                 yield file
-    except BrokenPipeError:
-        raise
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -67,6 +67,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
     Raises:
         InputError: it cannot be written.
+        OSError: standard output fails.
     """
     with atomic_output(path) as file:
         file.write(data)

@@ -18,7 +18,9 @@ from PIL import Image
 
 import intcodec
 from intcodec import bitstream, codec, files
+from intcodec.cli.common import ENGINE_NAMES
 from intcodec.cli.main import main
+from intcodec.engines import ENGINES
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.errors import InputError
 
@@ -133,6 +135,7 @@ def test_several_inputs(run: Run) -> None:
         (["a.png", "b.png", "-o", "-"], "cannot be used"),
         (["-", "b.png", "-o", "out"], "cannot be used"),
         (["-", "-"], "only once"),
+        (["."], "Is a directory"),
         (["a.png", "-o", "none/a.intc"], "No such file or directory"),
         (["a.png", "-o", "a.png/"], "File exists"),
     ],
@@ -246,12 +249,54 @@ def test_export_without_torch_is_one_line(run: Run, monkeypatch: pytest.MonkeyPa
 
 
 def test_engine_names_are_the_engines() -> None:
-    engines = pytest.importorskip("intcodec.engines")
-    from intcodec.cli.common import ENGINE_NAMES
+    assert ENGINE_NAMES == ENGINES
 
-    if not hasattr(engines, "ENGINES"):
-        pytest.skip("intcodec.engines is not in this tree yet")
-    assert set(ENGINE_NAMES) == set(engines.ENGINES)
+
+# With a real model ---------------------------------------------------------------------------------------------------
+
+
+def script(*args: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(Path(intcodec.__file__).parents[1])}
+    return subprocess.run([sys.executable, "-m", "intcodec", *args], capture_output=True, text=True, env=env, **options)
+
+
+def test_whole_program() -> None:
+    tiny.bundle().save("m.intm")
+    tiny.bundle(seed=1).save("other.intm")
+    done = script("encode", "a.png", "-m", "m.intm", "-o", "a.intc", "--engine", "reference")
+    assert (done.returncode, done.stdout) == (0, "")
+    for engine in ENGINES:
+        done = script("decode", "a.intc", "-m", "m.intm", "-o", f"{engine}.ppm", "--engine", engine, "-q")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len({Path(f"{engine}.ppm").read_bytes() for engine in ENGINES}) == 1
+    done = script("decode", "a.intc", "-m", "other.intm", "-o", "b.png")
+    assert done.returncode == 4
+    assert f"needs model {tiny.bundle().model_id[:16]}, but model {tiny.bundle(seed=1).model_id[:16]}" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_info_and_verify_of_a_model(run: Run) -> None:
+    model = tiny.bundle()
+    model.save("m.intm")
+    code, out, err = run("info", "m.intm")
+    assert (code, err) == (0, "")
+    assert model.model_id in out
+    described = json.loads(run("info", "--json", "m.intm")[1])
+    assert described["arch"] == "hyperprior"
+    assert described["latents"] == {"y": 12, "z": 8}
+    assert described["manifest"]["name"] == "tiny hyperprior"
+    code, out, err = run("verify", "m.intm")
+    assert (code, err) == (0, "")
+    assert f"verified: m.intm, model {model.model_id}\n" in out
+    code, out, _ = run("verify", "--json", "m.intm")
+    assert json.loads(out)["ok"] is True
+    data = bytearray(Path("m.intm").read_bytes())
+    data[len(data) // 2] ^= 1
+    Path("m.intm").write_bytes(data)
+    assert run("verify", "m.intm")[0] == 4
+    assert run("verify", "none.intm")[0] == 2
+    code, out, err = run("info", "m.intm")
+    assert (code, out, err.count("\n")) == (4, "", 1)
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
@@ -325,7 +370,9 @@ import sys
 sys.path[:0] = {path!r}
 import tiny
 from intcodec import codec
+from intcodec.cli.common import ENGINE_NAMES
 from intcodec.cli.main import main
+from intcodec.engines import ENGINES
 from intcodec.engines.reference import ReferenceEngine
 def load(path, *, max_pixels, **_):
     model = tiny.model("hyperprior")
@@ -361,6 +408,19 @@ def test_broken_pipe_is_silent() -> None:
         )
         assert (done.returncode, done.stderr) == (141, b"")
     os.close(write_end)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_disk_behind_standard_output() -> None:
+    process("encode", "a.png")
+    path = [str(Path(__file__).parent), str(Path(intcodec.__file__).parents[1])]
+    for args in (["decode", "a.intc", "-o", "-", "-q"], ["info", "a.intc"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-c", _RUNNER.format(path=path), *args], stdout=full, stderr=subprocess.PIPE
+            )
+        message = b"intcodec: error: cannot write standard output: No space left on device\n"
+        assert (done.returncode, done.stderr) == (2, message)
 
 
 def test_start_up_imports_nothing_slow() -> None:

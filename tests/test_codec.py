@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tracemalloc
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intcodec import bitstream, latents, rangecoder
-from intcodec.codec import Codec, _pad
+import intcodec
+from intcodec import bitstream, bounds, latents, rangecoder
+from intcodec.codec import Codec, _pad, default_model
+from intcodec.engines import ENGINES
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.errors import BitstreamError, InputError, LimitError, ModelError, WrongModelError
+from intcodec.errors import BitstreamError, InputError, LimitError, ModelError, SelfTestError, WrongModelError
+from intcodec.model import Model
 from intcodec.network import Latent
 
 SIZES = [(1, 1), (1, 2), (2, 1), (15, 16), (16, 16), (17, 16), (33, 17), (1, 100), (64, 80), (65, 63), (80, 128)]
@@ -255,6 +259,62 @@ def test_models_that_form_no_codec(change: Any, message: str) -> None:
 
 # With the real parts -------------------------------------------------------------------------------------------------
 
+
+@pytest.fixture(scope="module", params=tiny.ARCHS)
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file: Path = tmp_path_factory.mktemp("models") / f"{request.param}.intm"
+    tiny.bundle(request.param).save(file)
+    return file
+
+
+def test_every_engine_writes_the_same_bytes_and_pixels(path: Path) -> None:
+    codecs = [intcodec.load(path, engine=name) for name in ENGINES]
+    codecs += [intcodec.load(str(path), threads=3), intcodec.load(path.read_bytes(), threads=1)]
+    for size in SIZES:
+        picture = tiny.picture(*size, seed=1)
+        data = codecs[0].encode(picture)
+        decoded = codecs[0].decode(data)
+        for other in codecs[1:]:
+            assert other.encode(picture) == data
+            np.testing.assert_array_equal(other.decode(data), decoded)
+
+
+def test_load_self_tests_the_engine(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("intcodec.engines.create", lambda name, model, threads: _WrongEverywhere(model.network))
+    with pytest.raises(SelfTestError, match="reference"):
+        intcodec.load(path)
+
+
+class _WrongEverywhere(_Wrong):
+    wrong = "g_s"
+
+
+def test_load_refuses_a_model_without_its_proof(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Model.load(path)
+    first = next(iter(honest.bounds))
+    lying = dataclasses.replace(honest, bounds={**honest.bounds, first: honest.bounds[first] - 1})
+    monkeypatch.setattr(Model, "load", classmethod(lambda cls, source: lying))
+    with pytest.raises(ModelError, match="bounds"):
+        intcodec.load(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "error"), [(None, InputError), (b"", ModelError), (b"PK\3\4 no", ModelError), (b"\x89INT", ModelError)]
+)
+def test_load_refuses_other_files(tmp_path: Path, content: bytes | None, error: type[Exception]) -> None:
+    file = tmp_path / "m.intm"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(error):
+        intcodec.load(file)
+
+
+@pytest.mark.parametrize("options", [{"engine": "abacus"}, {"threads": 0}, {"threads": -1}])
+def test_load_refuses_options(path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        intcodec.load(path, **options)
+
+
 needs_default = pytest.mark.skipif(
     not files("intcodec").joinpath("models", "default.intm").is_file(), reason="no default model in this tree yet"
 )
@@ -262,9 +322,6 @@ needs_default = pytest.mark.skipif(
 
 @needs_default
 def test_default_model_round_trip_on_every_engine() -> None:
-    import intcodec
-    from intcodec.engines import ENGINES
-
     picture = tiny.picture(70, 90)
     coded = {name: intcodec.load(engine=name).encode(picture) for name in ENGINES}
     assert len(set(coded.values())) == 1
@@ -275,18 +332,13 @@ def test_default_model_round_trip_on_every_engine() -> None:
 
 @needs_default
 def test_replicating_edges_costs_less_than_zeros() -> None:
-    import intcodec
-
     codec = intcodec.load()
     picture = np.clip(tiny.picture(65, 81).astype(int) // 2 + 110, 0, 255).astype(np.uint8)
     zeros = np.pad(picture, ((0, 15), (0, 15), (0, 0)))
     assert len(codec.encode(picture)) < len(codec.encode(zeros))
 
 
-def test_load_without_a_file() -> None:
-    pytest.importorskip("intcodec.model")
-    pytest.importorskip("intcodec.selftest")
-    import intcodec
-
-    with pytest.raises(InputError, match="No such file"):
-        intcodec.load("/nonexistent/model.intm")
+@needs_default
+def test_default_model_is_proved() -> None:
+    model = Model.load(default_model())
+    assert bounds.prove(model.network) == dict(model.bounds)

@@ -52,7 +52,7 @@ def _conv(
 
 
 def _gdn(rng: np.random.Generator, name: str, source: str, channels: int, *, inverse: bool) -> Gdn:
-    gamma = rng.integers(0, 2000, (channels, channels)).astype(np.int16)
+    gamma = rng.integers(0, 16000 // channels, (channels, channels)).astype(np.int16)
     np.fill_diagonal(gamma, rng.integers(2000, 6000, channels))
     beta = rng.integers(2**19, 2**21, channels).astype(np.int32)
     numerator = np.full(channels, 2**28, np.int32)
@@ -129,8 +129,16 @@ def network(arch: str = "hyperprior", seed: int = 0, n: int = 8, m: int = 12) ->
 
 
 def model(arch: str = "hyperprior", seed: int = 0) -> Any:
-    """Return what a codec needs of a Model: its network and its id."""
+    """Return what a codec needs of a Model, its network and an id, in no time."""
     return SimpleNamespace(network=network(arch, seed), model_id=f"{ARCHS.index(arch):02x}{seed:02x}" * 16)
+
+
+@lru_cache(maxsize=16)
+def bundle(arch: str = "hyperprior", seed: int = 0) -> Any:
+    """Return a real Model of a tiny network; needs onnx."""
+    from intcodec.model import Model
+
+    return Model.build(network(arch, seed), {"name": f"tiny {arch}"})
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -82,11 +82,10 @@ static TARGET void square(const int16_t *x, int16_t *q, int count, int shift) { 
 
 /* isqrt and quotient as in avx512vnni.c: an estimate in float less than 1 off, corrected by integer comparison. */
 INLINE __m256i isqrt(__m256i n) {
-    __m256i r = _mm256_cvttps_epi32(_mm256_sqrt_ps(_mm256_cvtepi32_ps(n)));
-    r = _mm256_add_epi32(r, _mm256_cmpgt_epi32(_mm256_mullo_epi32(r, r), n)); /* a mask is -1 */
-    const __m256i up = _mm256_add_epi32(r, _mm256_set1_epi32(1));
-    const __m256i above = _mm256_cmpgt_epi32(_mm256_mullo_epi32(up, up), n);
-    return _mm256_blendv_epi8(up, r, above);
+    const __m256i r = _mm256_cvttps_epi32(_mm256_sqrt_ps(_mm256_cvtepi32_ps(n)));
+    const __m256i rest = _mm256_sub_epi32(n, _mm256_madd_epi16(r, r)); /* r <= 2^15: the low halves give r * r */
+    const __m256i high = _mm256_srai_epi32(rest, 31), low = _mm256_cmpgt_epi32(rest, _mm256_add_epi32(r, r));
+    return _mm256_sub_epi32(_mm256_add_epi32(r, high), low); /* a mask is -1 */
 }
 
 INLINE __m256i divide(__m256i k, __m256i r, int small) {
@@ -104,7 +103,7 @@ INLINE __m256i divide(__m256i k, __m256i r, int small) {
 }
 
 static TARGET void roots(const IcRoots *g) {
-    const __m256i lo = _mm256_set1_epi32(g->lo), hi = _mm256_set1_epi32(g->hi), one = _mm256_set1_epi32(1);
+    const __m256i lo = _mm256_set1_epi32(g->lo), hi = _mm256_set1_epi32(g->hi);
     for (int p = 0; p < g->pixels; p++) {
         const int32_t *norm = g->norm + p * g->norm_pixel;
         const int16_t *x = g->x + p * g->x_pixel;
@@ -112,11 +111,16 @@ static TARGET void roots(const IcRoots *g) {
         int c = 0;
         for (; c + 8 <= g->channels; c += 8) {
             const __m256i shift = _mm256_loadu_si256((const __m256i *)(g->shift + c));
-            const __m256i half = _mm256_srli_epi32(_mm256_sllv_epi32(one, shift), 1);
+            const __m256i half = _mm256_loadu_si256((const __m256i *)(g->half + c));
             __m256i r = isqrt(_mm256_loadu_si256((const __m256i *)(norm + c)));
-            if (!g->inverse) r = divide(_mm256_loadu_si256((const __m256i *)(g->numerator + c)), r, g->small);
             const __m256i v = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(x + c)));
-            __m256i y = _mm256_srav_epi32(_mm256_add_epi32(_mm256_mullo_epi32(v, r), half), shift);
+            if (g->inverse) { /* a root is below 2^15: its high half is 0, and the low halves give the product */
+                r = _mm256_madd_epi16(v, r);
+            } else {
+                const __m256i k = _mm256_loadu_si256((const __m256i *)(g->numerator + c));
+                r = _mm256_mullo_epi32(v, divide(k, r, g->small));
+            }
+            __m256i y = _mm256_srav_epi32(_mm256_add_epi32(r, half), shift);
             y = _mm256_min_epi32(_mm256_max_epi32(y, lo), hi);
             _mm_storeu_si128((__m128i *)(out + c), _mm256_castsi256_si128(pack(y, y)));
         }

@@ -64,6 +64,7 @@ void ic_graph_free(IcGraph *g) {
         ic_free(row->block);
         ic_free(row->numerator);
         ic_free(row->shift);
+        ic_free(row->half);
         ic_free(row->threshold);
     }
     free(g->tensor);
@@ -227,6 +228,7 @@ int ic_graph_gdn(IcGraph *g, int in, IcType type, const int16_t *gamma, const in
     row->block = take(g, (size_t)channels / lanes + 1, sizeof *row->block);
     row->numerator = take(g, channels, sizeof *row->numerator);
     row->shift = widen(g, shift, channels);
+    row->half = take(g, channels, sizeof *row->half);
     if (g->failed) {
         ic_free(order);
         return -1;
@@ -235,7 +237,8 @@ int ic_graph_gdn(IcGraph *g, int in, IcType type, const int16_t *gamma, const in
     for (int c = 0; c < channels; c++) {
         order[c] = c;
         row->numerator[c] = numerator[c];
-        if (numerator[c] / ic_isqrt(beta[c]) >= 1 << 22) row->small = 0;
+        row->half[c] = (int32_t)((1u << shift[c]) >> 1);
+        if (numerator[c] / ic_isqrt(beta[c]) >= 1 << 20) row->small = 0;
     }
     row->blocks = lay_out(g, row->block, &s, order, channels, &total);
     /* The norms are wanted from all inputs, wherever a block's gamma happens to be zero: no offset to care for, because

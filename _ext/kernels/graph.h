@@ -45,7 +45,7 @@ typedef struct {
     IcBlock *block;
     int blocks;
     /* gdn, rescale */
-    int32_t *numerator, *shift;
+    int32_t *numerator, *shift, *half;
     int square_shift, inverse, small, magnitude;
     /* index */
     int32_t *threshold;

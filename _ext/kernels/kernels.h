@@ -31,6 +31,7 @@ typedef struct {
     ptrdiff_t x_pixel;     /* from a pixel's taps to the next pixel's */
     ptrdiff_t x_row;       /* from a run to the next */
     int rows, pairs;       /* runs, and int16 pairs per run */
+    int tap_pairs;         /* pairs per tap where neighbouring pixels' taps overlap in whole pairs (stride 1), else 0 */
     const int16_t *weight; /* [rows][pairs][lanes][2], or [rows][pairs][2][lanes] where the set is `planar` */
     const int32_t *bias;   /* [lanes], the rounding constant included */
     const int32_t *shift;  /* [lanes], 0..30 */
@@ -47,10 +48,10 @@ typedef struct {
     const int16_t *x;
     int16_t *out; /* may be x */
     ptrdiff_t x_pixel, out_pixel;
-    const int32_t *numerator, *shift; /* [channels] */
+    const int32_t *numerator, *shift, *half; /* [channels], half = 2^(shift-1) */
     int32_t lo, hi;
     int inverse;
-    int small; /* every quotient is below 2^22: a float estimate is at most one off */
+    int small; /* every quotient is below 2^20: a float estimate is less than one off */
     int channels, pixels;
 } IcRoots;
 

@@ -4,11 +4,13 @@
 
 #include "graph.h"
 
-enum { PIXELS = 24 }; /* pixels that pass through the scratch buffers at a time: a multiple of every tile's width */
+/* Pixels that pass through the scratch buffers at a time, multiples of every tile's width: for stores in pieces, and for
+ * GDN, where squares, norms and gamma should all stay in the first-level cache. */
+enum { PIXELS = 48, GDN_PIXELS = 12 };
 
 typedef struct {
-    int16_t *square; /* [PIXELS][channels, even] */
-    int32_t *norm;   /* [PIXELS][channels, whole groups] */
+    int16_t *square; /* [GDN_PIXELS][channels, even] */
+    int32_t *norm;   /* [GDN_PIXELS][channels, whole groups] */
     int32_t *tile;   /* [PIXELS][lanes], or int16 */
     int32_t *line;   /* [channels] */
 } Scratch;
@@ -24,14 +26,14 @@ static size_t widest(const IcGraph *g) {
 
 size_t ic_scratch_bytes(const IcGraph *g) {
     const size_t c = widest(g);
-    return 64 + 2 * PIXELS * c + 4 * PIXELS * c + 4 * PIXELS * (size_t)g->isa->lanes + 4 * c;
+    return 64 + 2 * GDN_PIXELS * c + 4 * GDN_PIXELS * c + 4 * PIXELS * (size_t)g->isa->lanes + 4 * c;
 }
 
 static Scratch scratch_at(const IcGraph *g, char *memory) {
     const size_t c = widest(g);
     Scratch s;
     s.norm = (int32_t *)memory;
-    s.tile = s.norm + PIXELS * c;
+    s.tile = s.norm + GDN_PIXELS * c;
     s.line = s.tile + PIXELS * (size_t)g->isa->lanes;
     s.square = (int16_t *)(s.line + c);
     return s;
@@ -94,6 +96,7 @@ static void conv_row(const IcPlan *p, const IcRow *row, const IcBlock *b, const 
         .x_row = in->pitch,
         .rows = b->rows,
         .pairs = b->pairs,
+        .tap_pairs = row->stride == 1 && in->channels % 2 == 0 ? in->channels / 2 : 0,
         .weight = b->weight,
         .bias = b->bias,
         .shift = b->shift,
@@ -136,14 +139,15 @@ static void gdn_row(const IcPlan *p, const IcRow *row, Line from, Line to, int w
         .out_pixel = channels,
         .numerator = row->numerator,
         .shift = row->shift,
+        .half = row->half,
         .lo = row->lo,
         .hi = row->hi,
         .inverse = row->inverse,
         .small = row->small,
         .channels = channels,
     };
-    for (int at = 0; at < width; at += PIXELS, x += PIXELS * channels) {
-        const int n = width - at < PIXELS ? width - at : PIXELS;
+    for (int at = 0; at < width; at += GDN_PIXELS, x += GDN_PIXELS * channels) {
+        const int n = width - at < GDN_PIXELS ? width - at : GDN_PIXELS;
         if (even == channels) isa->square(x, s->square, n * channels, row->square_shift);
         else
             for (int k = 0; k < n; k++) {

@@ -71,7 +71,7 @@ def plan_outputs(inputs: list[str], output: str | None, ending: str) -> list[str
         raise InputError("standard input can be read only once")
     many = len(inputs) > 1 or (output is not None and (output.endswith(os.sep) or os.path.isdir(output)))
     if output is None:
-        outputs = ["-" if name == "-" else str(Path(name).with_suffix(ending)) for name in inputs]
+        outputs = ["-" if name == "-" else _renamed(Path(name), ending) for name in inputs]
     elif many:
         outputs = [_inside(output, name, ending) for name in inputs]
     else:
@@ -92,7 +92,12 @@ def _inside(directory: str, name: str, ending: str) -> str:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write to directory {directory}: {error.strerror or error}") from error
-    return str(Path(directory, Path(name).name).with_suffix(ending))
+    return _renamed(Path(directory, Path(name).name or "picture"), ending)
+
+
+def _renamed(path: Path, ending: str) -> str:
+    """Change the ending; "." and "/" have no name to change, and fail as directories when they are read."""
+    return str(path.with_suffix(ending) if path.name else path / f"picture{ending}")
 
 
 def _replaceable(path: str) -> bool:

@@ -8,6 +8,9 @@ from typing import Any
 
 from intcodec import bitstream, files
 
+#: A model is a ZIP file.
+_MODEL_MAGIC = b"PK"
+
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
@@ -24,7 +27,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     data = files.read_bytes(args.input)
-    described = describe_bitstream(data) if data.startswith(bitstream.MAGIC) else describe_model(data)
+    described = describe_model(data) if data.startswith(_MODEL_MAGIC) else describe_bitstream(data)
     if args.json:
         print(json.dumps(described, indent=2))
     else:
@@ -72,7 +75,9 @@ def describe_model(data: bytes) -> dict[str, Any]:
         "bytes": len(data),
         "graphs": {name: len(graph.rows) for name, graph in network.graphs.items()},
         "latents": {name: latent.channels for name, latent in network.latents.items()},
-        "manifest": model.manifest,
+        "self_test_vectors": len(model.vectors),
+        "onnx": sorted(model.onnx),
+        "manifest": dict(model.manifest),
     }
 
 

@@ -7,6 +7,7 @@ Exit codes: 0 success, 1 other, 2 arguments, pictures and files, 3 bitstream, 4 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -52,6 +53,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _abandon_stdout() -> None:
+    """Keep the interpreter from failing once more when it flushes at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; argparse's own exits are SystemExit, as usual."""
     args = build_parser().parse_args(argv)
@@ -64,9 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(str(error))
         return error.exit_code
     except BrokenPipeError:
-        # Nobody reads; keep the interpreter from complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_stdout()
         return _BROKEN_PIPE
+    except OSError as error:
+        _abandon_stdout()
+        complain(f"cannot write standard output: {error.strerror or error}")
+        return InputError.exit_code
     except KeyboardInterrupt:
         complain("interrupted")
         return _INTERRUPTED

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from intcodec import files
 from intcodec.errors import ModelError
 
 
@@ -16,7 +17,7 @@ def add_parser(commands: Any) -> None:
         help="check a model's integrity and proofs",
         description="Check a model: its hashes, the proof that no accumulator can overflow, its self-test vectors.",
     )
-    parser.add_argument("model", metavar="MODEL", help="model file to check")
+    parser.add_argument("model", metavar="MODEL", help="model file to check; - is standard input")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -25,13 +26,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from intcodec.verify import verify
 
-    report = verify(args.model)
-    ok, checks = bool(report["ok"]), report["checks"]
+    report = verify(files.read_bytes(args.model))
     if args.json:
-        rows = [{"name": name, "ok": bool(good), "detail": detail} for name, good, detail in checks]
-        print(json.dumps({**report, "ok": ok, "checks": rows}, indent=2, default=str))
+        print(json.dumps(report.as_dict(), indent=2))
     else:
-        for name, good, detail in checks:
-            print(f"{'ok  ' if good else 'FAIL'} {name}{': ' if detail else ''}{detail}")
-        print("verified" if ok else "NOT verified")
-    return 0 if ok else ModelError.exit_code
+        for name, status, detail in report.checks:
+            print(f"{status:<8} {name:<22} {detail}")
+        print(f"{'verified' if report.ok else 'NOT verified'}: {args.model}, model {report.model_id or 'unknown'}")
+    return 0 if report.ok else ModelError.exit_code

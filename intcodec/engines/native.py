@@ -22,7 +22,7 @@ from intcodec.network import Conv, Gdn, Graph, IntArray, Network, Rescale, Row, 
 
 MAX_THREADS = 256
 #: Wished bytes of row windows: what the second-level cache and a slice of the third hold, per thread.
-WORKSPACE_PER_THREAD = 6 << 20
+WORKSPACE_PER_THREAD = 8 << 20
 MAX_WORKSPACE = 64 << 20
 
 

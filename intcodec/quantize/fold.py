@@ -22,6 +22,8 @@ Float = NDArray[np.float64]
 
 #: LeakyReLU slope 0.01 in units of 2**-16.
 LEAKY_SLOPE = 655
+#: Where between two rows of the scale table, on a log axis, the border lies; see `row_borders`.
+HEDGE = 0.25
 
 
 @dataclass(frozen=True)
@@ -111,13 +113,13 @@ def _fold_row(row: Any, sources: dict[str, _Source], magnitudes: Mapping[str, Fl
 
 
 def row_borders(scale_table: Float) -> Float:
-    """Return the scale between each two neighbouring rows at which both code a Gaussian equally well.
+    """Return, for each two neighbouring rows a < b, the scale up to which row a is used: a * (b / a)**HEDGE.
 
-    A Gaussian of scale s coded with row t costs ln(t) + s^2 / (2 t^2) nats and a constant; rows a < b tie at
-    s^2 = 2 ln(b / a) / (a^-2 - b^-2). (CompressAI rounds every scale up to the next row, which costs about 0.2 % more.)
+    Two rows code an exact Gaussian equally well near HEDGE = 1/2; real latents have heavier tails and prefer the wider
+    row, and CompressAI always takes the wider (HEDGE = 0). On the training crops 1/4 saves 0.2 % (scale hyperprior)
+    to 1 % (mean-scale) of the bytes against 0.
     """
-    a, b = scale_table[:-1], scale_table[1:]
-    return np.asarray(np.sqrt(2 * np.log(b / a) / (a**-2.0 - b**-2.0)))
+    return np.asarray(scale_table[:-1] * (scale_table[1:] / scale_table[:-1]) ** HEDGE)
 
 
 def _floor_scale(scale: Float) -> Float:

@@ -1,0 +1,121 @@
+"""The quantisation pass against the float zoo: lowering is exact to float rounding, folding to a fraction of a step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the quantisation pass needs torch")
+
+from intcodec import bounds, zoo  # noqa: E402
+from intcodec.engines.reference import ReferenceEngine  # noqa: E402
+from intcodec.errors import InputError  # noqa: E402
+from intcodec.network import TensorSpec  # noqa: E402
+from intcodec.quantize import synthetic  # noqa: E402
+from intcodec.quantize.calibrate import FloatRunner, calibrate  # noqa: E402
+from intcodec.quantize.export import quantize  # noqa: E402
+from intcodec.quantize.fold import Precision, fold_conv, row_borders  # noqa: E402
+from intcodec.quantize.lower import ARCHITECTURES, FloatConv, lower_model, lower_transposed  # noqa: E402
+
+ARCHS = sorted(ARCHITECTURES)
+
+
+def small_model(arch):
+    torch.manual_seed(7)
+    model = getattr(zoo, arch)(1, N=16, M=24).eval()
+    with torch.no_grad():  # random weights give latents near zero; spread them so that rounding has something to round
+        list(model.g_a.modules())[-1].weight.mul_(60)
+    return model
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return list(synthetic.pictures(3, 128))
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_lowered_rows_compute_what_the_zoo_computes(arch, pictures):
+    model = small_model(arch)
+    x = torch.from_numpy(pictures[0]).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        expected = model(x)["x_hat"]
+        got = FloatRunner(lower_model(arch, model)).image(x)["x_hat"]
+    assert torch.allclose(got, expected, atol=2e-5)
+
+
+def test_a_transposed_convolution_is_a_convolution_and_a_pixel_shuffle():
+    torch.manual_seed(3)
+    module = torch.nn.ConvTranspose2d(5, 4, 5, 2, 2, 1)
+    row = lower_transposed(module, "t", "x")
+    x = torch.randn(1, 5, 3, 6)
+    with torch.inference_mode():
+        v = torch.nn.functional.conv2d(x, torch.from_numpy(row.weight).float(), torch.from_numpy(row.bias).float(), padding=1)
+        assert torch.allclose(torch.pixel_shuffle(v, 2), module(x), atol=1e-5)
+
+
+def test_a_module_without_an_integer_form_is_refused():
+    with pytest.raises(InputError, match="5x5"):
+        lower_transposed(torch.nn.ConvTranspose2d(5, 4, 3, 2, 1, 1), "t", "x")
+    with pytest.raises(InputError, match="choose one of"):
+        lower_model("vgg16", torch.nn.Identity())
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_the_integer_network_is_proved_and_follows_the_float_one(arch, pictures):
+    model = small_model(arch)
+    network = quantize(arch, model, pictures)
+    assert max(bounds.prove(network).values()) < 2**31
+    picture = pictures[1]
+    x = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        expected = FloatRunner(lower_model(arch, model)).image(x)
+    engine = ReferenceEngine(network)
+    y = engine.run("g_a", {"x": picture})["y"] / 1024
+    error = y - expected["y"][0].permute(1, 2, 0).numpy()
+    scale = float(expected["y"].abs().max())
+    assert float(np.sqrt(np.mean(error**2))) < scale / 500
+
+
+def test_the_integer_synthesis_reproduces_float_pixels(pictures):
+    model = small_model("bmshj2018_hyperprior")
+    network = quantize("bmshj2018_hyperprior", model, pictures)
+    rng = np.random.default_rng(0)
+    y_hat = rng.integers(-3, 4, (4, 5, 24)).astype(np.int16)
+    with torch.inference_mode():
+        x = model.g_s(torch.from_numpy(y_hat.astype(np.float32)).permute(2, 0, 1)[None])[0].permute(1, 2, 0)
+    expected = np.rint(x.clamp(0, 1).numpy() * 255)
+    got = ReferenceEngine(network).run("g_s", {"y_hat": y_hat})["x_hat"].astype(int)
+    assert np.abs(got - expected).max() <= 2
+    assert np.mean(got != expected) < 0.2
+
+
+def test_each_shift_is_the_largest_that_fits():
+    rng = np.random.default_rng(5)
+    row = FloatConv("c", "x", rng.normal(size=(8, 6, 3, 3)), rng.normal(size=8))
+    src = TensorSpec("x", 6, -2047, 2047)
+    conv, scale = fold_conv(row, src, np.full(6, 0.01), np.full(8, 5.0), Precision())
+    peak = np.abs(conv.weight.astype(int)).max(axis=(1, 2, 3))
+    assert ((peak > 1023) & (peak <= 2047)).all()
+    real = conv.weight.transpose(0, 3, 1, 2) * scale[:, None, None, None] / 2.0 ** conv.shift[:, None, None, None] / 0.01
+    assert np.abs(real - row.weight).max() <= 0.5 * (scale / 2.0**conv.shift / 0.01).max() * 1.0001
+
+
+def test_a_dead_channel_gets_a_coarser_scale_instead_of_an_error():
+    row = FloatConv("c", "x", np.ones((2, 1, 1, 1)), np.array([0.0, -9e6]), activation="relu")
+    conv, _ = fold_conv(row, TensorSpec("x", 1, -2047, 2047), np.ones(1), np.array([2000.0, 0.0]), Precision())
+    assert int(np.abs(conv.bias.astype(np.int64)).max()) < 2**31
+
+
+def test_row_borders_lie_between_their_rows():
+    table = np.array([0.11, 0.2, 1.0, 256.0])
+    borders = row_borders(table)
+    assert (borders >= table[:-1]).all()
+    assert (borders < table[1:]).all()
+
+
+def test_calibration_records_the_largest_magnitude_of_each_channel(pictures):
+    codec = lower_model("bmshj2018_factorized", small_model("bmshj2018_factorized"))
+    both = calibrate(codec, pictures[:2])
+    each = [calibrate(codec, [p]) for p in pictures[:2]]
+    assert np.array_equal(both["g_a_0"], np.maximum(each[0]["g_a_0"], each[1]["g_a_0"]))
+    assert both["x"].max() <= 1
