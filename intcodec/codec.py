@@ -55,8 +55,8 @@ class Codec:
         self.model = model
         self.engine = engine
         self.max_pixels = max_pixels
-        self._coder = coder_for(model.network, engine)
         self._stride = _stride(model.network)
+        self._coder = coder_for(model.network, engine)
 
     def encode(self, image: IntArray, *, pixel_checksum: bool = True) -> bytes:
         """Encode a picture.
@@ -113,7 +113,10 @@ class Codec:
     def _synthesize(self, y_hat: IntArray, height: int, width: int) -> Picture:
         """Return a view uint8[height, width, 3] of g_s's output."""
         picture: Picture = self.engine.run("g_s", {"y_hat": y_hat})["x_hat"]
-        return picture[:height, :width]
+        picture = picture[:height, :width]
+        if picture.shape != (height, width, 3):
+            raise ModelError("g_s does not cover the picture")
+        return picture
 
     def _check_size(self, height: int, width: int) -> None:
         if height * width > self.max_pixels:
@@ -229,6 +232,8 @@ def _stride(network: Network) -> int:
     if missing:
         raise ModelError(f"the model has no graph {sorted(missing)[0]!r}")
     g_a, g_s = network.graphs["g_a"], network.graphs["g_s"]
+    if any(s.channels != 3 or s.dtype != np.uint8 for s in (g_a.inputs[0], g_s.specs().get("x_hat", g_s.inputs[0]))):
+        raise ModelError("the model does not code uint8 pixels of three channels")
     stride = 1
     for row in g_a.rows:
         stride *= row.stride if isinstance(row, Conv) else 1

@@ -66,11 +66,13 @@ class LatentCoder(Protocol):
 class _LatentIO:
     """A latent with its tables: symbols to bytes and back, whatever chose the CDF rows."""
 
-    def __init__(self, network: Network, name: str, reader: str, rows: int | None = None) -> None:
-        graph = _require(network.graphs, reader, "graph")
+    def __init__(self, network: Network, name: str, writer: str, reader: str, rows: int | None = None) -> None:
+        """Check that graph `writer` makes the latent, `reader` takes it, and its tables have `rows` rows."""
         self.latent: Latent = _require(network.latents, name, "latent")
         self.tables: CdfTables = _require(network.tables, name, "tables")
-        self.spec: TensorSpec = _require(graph.specs(), f"{name}_hat", f"graph {reader}: tensor")
+        self.spec = _tensor(network, reader, f"{name}_hat")
+        if _tensor(network, writer, name).channels != self.latent.channels:
+            raise ModelError(f"latent {name} does not fit the output of {writer}")
         self._min_bits = _cheapest_symbol(self.tables)
         lo, hi = self.latent.lo, self.latent.hi
         if self.spec.channels != self.latent.channels or not self.spec.lo <= lo <= hi <= self.spec.hi:
@@ -124,7 +126,7 @@ class FactorizedCoder:
     sections = 1
 
     def __init__(self, network: Network, engine: Engine) -> None:
-        self._y = _LatentIO(network, "y", "g_s")
+        self._y = _LatentIO(network, "y", "g_a", "g_s")
 
     @staticmethod
     def fits(network: Network) -> bool:
@@ -155,9 +157,10 @@ class HyperpriorCoder:
     def __init__(self, network: Network, engine: Engine) -> None:
         self._engine = engine
         self._h_a = network.graphs["h_a"]
-        index = _require(network.graphs["h_s"].specs(), "index", "graph h_s: tensor")
-        self._z = _LatentIO(network, "z", "h_s")
-        self._y = _LatentIO(network, "y", "g_s", index.hi + 1)
+        self._z = _LatentIO(network, "z", "h_a", "h_s")
+        self._y = _LatentIO(network, "y", "g_a", "g_s", _tensor(network, "h_s", "index").hi + 1)
+        if any(_tensor(network, "h_s", n).channels != self._y.latent.channels for n in network.graphs["h_s"].outputs):
+            raise ModelError("the outputs of h_s do not fit latent y")
 
     @staticmethod
     def fits(network: Network) -> bool:
@@ -193,8 +196,10 @@ class HyperpriorCoder:
     def _parameters(self, z: Symbols, height: int, width: int) -> tuple[IntArray, IntArray | None]:
         """Return the CDF rows of y and its means or None, both [height, width, M]: h_s's outputs, cropped."""
         out = self._engine.run("h_s", {"z_hat": self._z.reconstruct(z, None)})
-        mean = out.get("mean")
-        return out["index"][:height, :width], None if mean is None else mean[:height, :width]
+        cropped = {name: t[:height, :width] for name, t in out.items()}
+        if any(t.shape[:2] != (height, width) for t in cropped.values()):
+            raise ModelError("h_s does not cover y")
+        return cropped["index"], cropped.get("mean")
 
 
 #: Every strategy; exactly one fits a network.
@@ -217,6 +222,11 @@ def _require(mapping: Any, name: str, what: str) -> Any:
     if name not in mapping:
         raise ModelError(f"the model has no {what} {name!r}")
     return mapping[name]
+
+
+def _tensor(network: Network, graph: str, name: str) -> TensorSpec:
+    spec: TensorSpec = _require(_require(network.graphs, graph, "graph").specs(), name, f"graph {graph}: tensor")
+    return spec
 
 
 def _cheapest_symbol(tables: CdfTables) -> float:

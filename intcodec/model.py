@@ -177,7 +177,7 @@ def build_onnx(network: Network) -> dict[str, bytes]:
     try:
         from intcodec import onnxgraphs
     except ImportError as error:
-        raise InputError('building a model needs onnx, which is not installed: pip install "intcodec[quantize]"') from error
+        raise InputError('building a model needs onnx, not installed: pip install "intcodec[quantize]"') from error
     return {name: onnxgraphs.build(graph) for name, graph in network.graphs.items()}
 
 
@@ -205,11 +205,12 @@ def read_network(content: bytes) -> tuple[Network, dict[str, int], tuple[Mapping
     bounds, vectors = json.pop("bounds", None), json.pop("vectors", None)
     try:
         network = description.restore(json, tensors)
-        rows = {f"{graph.name}/{row.name}" for graph, row in network.rows()}
+        expected = {f"{graph.name}/{row.name}" for graph, row in network.rows()}
+        expected |= {f"latent/{name}" for name in network.latents}
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
         raise ModelError(f"model: network description is damaged ({type(error).__name__})") from error
-    if not isinstance(bounds, dict) or not rows <= set(bounds) or len(bounds) > len(rows) + 16:
-        raise ModelError("model: the bounds of some rows are missing")
+    if not isinstance(bounds, dict) or set(bounds) != expected:
+        raise ModelError("model: bounds are missing or belong to nothing")
     if not all(type(v) is int and 0 <= v < ACC_LIMIT for v in bounds.values()):
         raise ModelError("model: a stored bound does not keep its limit")
     return network, bounds, check_vectors(network, vectors)

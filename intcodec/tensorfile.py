@@ -1,6 +1,7 @@
 """The safetensors layout, read and written: named little-endian arrays behind a JSON header.
 
-    u64 n | n bytes of JSON {"__metadata__": {text: text}, name: {"dtype", "shape", "data_offsets": [begin, end]}} | data
+    u64 n | n bytes of JSON | data
+    JSON: {"__metadata__": {text: text}, name: {"dtype": .., "shape": [..], "data_offsets": [begin, end]}, ..}
 
 What may live here: this layout. Stricter than the format asks: ranges in the order of the data, without gaps or
 overlaps, to the last byte, and integer types only. Written files are deterministic: wider elements first, then by name.

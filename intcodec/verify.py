@@ -63,7 +63,8 @@ def verify(source: str | os.PathLike[str] | bytes | BinaryIO) -> Report:
         raise InputError(f"cannot read model: {error.strerror or error}") from error
     except ModelError as error:
         return Report(None, (("bundle", FAILED, str(error)),))
-    checks = [("bundle", OK, f"{len(model.data)} bytes, arch {model.arch}"), ("identity", OK, f"{NETWORK} {model.model_id}")]
+    checks = [("bundle", OK, f"{len(model.data)} bytes, arch {model.arch}")]
+    checks.append(("identity", OK, f"{NETWORK} {model.model_id}"))
     checks.append(_run("bounds", lambda: _bounds(model)))
     checks.append(_run("cdf tables", lambda: _tables(model.network)))
     checks.append(_run("onnx graphs", lambda: _onnx(model)))

@@ -6,6 +6,7 @@ import dataclasses
 import tracemalloc
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from intcodec.engines import ENGINES
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.errors import BitstreamError, InputError, LimitError, ModelError, SelfTestError, WrongModelError
 from intcodec.model import Model
-from intcodec.network import Latent
+from intcodec.network import Graph, Latent, Network
 
 SIZES = [(1, 1), (1, 2), (2, 1), (15, 16), (16, 16), (17, 16), (33, 17), (1, 100), (64, 80), (65, 63), (80, 128)]
 
@@ -234,6 +235,20 @@ def test_tiles_cover_in_order(height: int, width: int, channels: int, tile: int)
     assert max(map(len, pieces)) <= max(tile, channels)
 
 
+def fewer_rows(graph: Graph) -> Graph:
+    """Without its second half, whose name the last row takes over."""
+    return Graph(graph.name, graph.inputs, (dataclasses.replace(graph.rows[0], name="y"),), ("y",))
+
+
+def test_h_s_must_cover_y() -> None:
+    network = tiny.network("hyperprior")
+    h_s = network.graphs["h_s"]
+    narrow = [dataclasses.replace(r, pad=(0, 0, 0, 0)) if r.name == "scale" else r for r in h_s.rows]
+    model = broken("hyperprior", graphs={**network.graphs, "h_s": dataclasses.replace(h_s, rows=tuple(narrow))})
+    with pytest.raises(ModelError, match="does not cover y"):
+        Codec(model, ReferenceEngine(model.network)).encode(tiny.picture(64, 64))
+
+
 def broken(arch: str, **change: Any) -> Any:
     model = tiny.model(arch)
     model.network = dataclasses.replace(model.network, **change)
@@ -243,18 +258,63 @@ def broken(arch: str, **change: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda n: {"graphs": {k: g for k, g in n.graphs.items() if k != "g_s"}}, "cannot run a hyperprior model"),
+        (lambda n: {"graphs": {k: g for k, g in n.graphs.items() if k != "g_s"}}, "no graph 'g_s'"),
+        (lambda n: {"graphs": {k: g for k, g in n.graphs.items() if k != "h_s"}}, "cannot run a hyperprior model"),
         (lambda n: {"graphs": {**n.graphs, "context": n.graphs["h_s"]}}, "cannot run"),
         (lambda n: {"tables": {"z": n.tables["z"]}}, "no tables 'y'"),
         (lambda n: {"tables": {"z": n.tables["z"], "y": n.tables["z"]}}, "8 rows, 64 are needed"),
         (lambda n: {"latents": {**n.latents, "y": n.latents["z"]}}, "does not fit"),
-        (lambda n: {"graphs": {**n.graphs, "g_a": tiny.network("mean-scale").graphs["h_a"]}}, "does not turn"),
+        (lambda n: {"graphs": {**n.graphs, "g_a": tiny.network("mean-scale").graphs["h_a"]}}, "three channels"),
+        (lambda n: {"graphs": {**n.graphs, "g_s": tiny.network("hyperprior", 0, 8, 10).graphs["g_s"]}}, "does not fit"),
+        (lambda n: {"graphs": {**n.graphs, "g_a": tiny.network("hyperprior", 0, 8, 10).graphs["g_a"]}}, "does not fit"),
+        (
+            lambda n: {"graphs": {**n.graphs, "h_s": tiny.network("hyperprior", 0, 8, 10).graphs["h_s"]}},
+            "h_s do not fit",
+        ),
+        (
+            lambda n: {"graphs": {**n.graphs, "g_a": fewer_rows(n.graphs["g_a"])}},
+            "three channels|does not turn|no graph",
+        ),
     ],
 )
 def test_models_that_form_no_codec(change: Any, message: str) -> None:
     model = broken("hyperprior", **change(tiny.network("hyperprior")))
     with pytest.raises(ModelError, match=message):
         Codec(model, ReferenceEngine(model.network))
+
+
+class _Stub:
+    """Outputs of the right size at once; what is measured is the codec."""
+
+    name, threads = "stub", 1
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def run(self, graph: str, inputs: Any) -> dict[str, np.ndarray]:
+        description = self.network.graphs[graph]
+        sizes, specs = description.out_sizes(*next(iter(inputs.values())).shape[:2]), description.specs()
+        return {n: np.full((*sizes[n], specs[n].channels), 40, specs[n].dtype) for n in description.outputs}
+
+
+@pytest.mark.parametrize("arch", tiny.ARCHS)
+def test_memory_per_pixel(arch: str) -> None:
+    """At M = 192: y alone takes 3 bytes a pixel, as does a picture; 100 megapixels must stay far below 1 GiB."""
+    network = tiny.network(arch, 0, 16, 192)
+    model = SimpleNamespace(network=network, model_id=bytes(32).hex())
+    codec = Codec(model, _Stub(network))
+    picture = np.zeros((1999, 1001, 3), np.uint8)
+    tracemalloc.start()
+    try:
+        data = codec.encode(picture)
+        encode = tracemalloc.get_traced_memory()[1] / (2000 * 1008)
+        tracemalloc.reset_peak()
+        codec.decode(data)
+        decode = tracemalloc.get_traced_memory()[1] / (2000 * 1008)
+    finally:
+        tracemalloc.stop()
+    assert encode < 10
+    assert decode < 9
 
 
 # With the real parts -------------------------------------------------------------------------------------------------

@@ -73,7 +73,8 @@ GOLDEN_I32 = [-16777216, -11246045, -10941779, -16777216, -28, 14929186, -13, -2
 
 def test_hash_is_murmur3s_finaliser() -> None:
     """Published values of fmix32."""
-    assert selftest.hash32(np.array([0, 1, 2, 0xFFFFFFFF], np.uint64)).tolist() == [0, 0x514E28B7, 0x30F4C306, 0x81F16F39]
+    given = np.array([0, 1, 2, 0xFFFFFFFF], np.uint64)
+    assert selftest.hash32(given).tolist() == [0, 0x514E28B7, 0x30F4C306, 0x81F16F39]
 
 
 def test_test_inputs_reach_both_ends_and_stay_inside() -> None:

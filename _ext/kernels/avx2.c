@@ -80,20 +80,20 @@ static TARGET void dot(const IcDot *d, int groups, int pixels) {
 
 static TARGET void square(const int16_t *x, int16_t *q, int count, int shift) { ic_square_body(x, q, count, shift); }
 
-/* isqrt and quotient as in avx512vnni.c: an estimate in float less than 1 off, corrected by integer comparison. */
+/* isqrt and quotient as in avx512vnni.c: a float estimate below the true value by less than 1, then one comparison. */
 INLINE __m256i isqrt(__m256i n) {
-    const __m256i r = _mm256_cvttps_epi32(_mm256_sqrt_ps(_mm256_cvtepi32_ps(n)));
-    const __m256i rest = _mm256_sub_epi32(n, _mm256_madd_epi16(r, r)); /* r <= 2^15: the low halves give r * r */
-    const __m256i high = _mm256_srai_epi32(rest, 31), low = _mm256_cmpgt_epi32(rest, _mm256_add_epi32(r, r));
-    return _mm256_sub_epi32(_mm256_add_epi32(r, high), low); /* a mask is -1 */
+    const __m256 f = _mm256_mul_ps(_mm256_sqrt_ps(_mm256_cvtepi32_ps(n)), _mm256_set1_ps(1.0f - 0x1p-20f));
+    const __m256i r = _mm256_cvttps_epi32(f);
+    const __m256i rest = _mm256_sub_epi32(n, _mm256_madd_epi16(r, r)); /* r < 2^15: the low halves give r * r */
+    return _mm256_sub_epi32(r, _mm256_cmpgt_epi32(rest, _mm256_add_epi32(r, r))); /* a mask is -1 */
 }
 
 INLINE __m256i divide(__m256i k, __m256i r, int small) {
     if (small) {
-        const __m256i q = _mm256_cvttps_epi32(_mm256_div_ps(_mm256_cvtepi32_ps(k), _mm256_cvtepi32_ps(r)));
+        const __m256 f = _mm256_mul_ps(_mm256_cvtepi32_ps(k), _mm256_set1_ps(1.0f - 0x1p-21f));
+        const __m256i q = _mm256_cvttps_epi32(_mm256_div_ps(f, _mm256_cvtepi32_ps(r)));
         const __m256i rest = _mm256_sub_epi32(k, _mm256_mullo_epi32(q, r));
-        const __m256i below = _mm256_srai_epi32(rest, 31), fits = _mm256_cmpgt_epi32(r, rest);
-        return _mm256_add_epi32(_mm256_add_epi32(q, below), _mm256_add_epi32(fits, _mm256_set1_epi32(1)));
+        return _mm256_add_epi32(q, _mm256_add_epi32(_mm256_cmpgt_epi32(r, rest), _mm256_set1_epi32(1)));
     }
     const __m256d a = _mm256_div_pd(_mm256_cvtepi32_pd(_mm256_castsi256_si128(k)),
                                     _mm256_cvtepi32_pd(_mm256_castsi256_si128(r)));
@@ -102,31 +102,34 @@ INLINE __m256i divide(__m256i k, __m256i r, int small) {
     return _mm256_set_m128i(_mm256_cvttpd_epi32(b), _mm256_cvttpd_epi32(a));
 }
 
-static TARGET void roots(const IcRoots *g) {
+INLINE void roots_at(const IcRoots *g, const int c, const int inverse, const int small) {
     const __m256i lo = _mm256_set1_epi32(g->lo), hi = _mm256_set1_epi32(g->hi);
-    for (int p = 0; p < g->pixels; p++) {
-        const int32_t *norm = g->norm + p * g->norm_pixel;
-        const int16_t *x = g->x + p * g->x_pixel;
-        int16_t *out = g->out + p * g->out_pixel;
-        int c = 0;
-        for (; c + 8 <= g->channels; c += 8) {
-            const __m256i shift = _mm256_loadu_si256((const __m256i *)(g->shift + c));
-            const __m256i half = _mm256_loadu_si256((const __m256i *)(g->half + c));
-            __m256i r = isqrt(_mm256_loadu_si256((const __m256i *)(norm + c)));
-            const __m256i v = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(x + c)));
-            if (g->inverse) { /* a root is below 2^15: its high half is 0, and the low halves give the product */
-                r = _mm256_madd_epi16(v, r);
-            } else {
-                const __m256i k = _mm256_loadu_si256((const __m256i *)(g->numerator + c));
-                r = _mm256_mullo_epi32(v, divide(k, r, g->small));
-            }
-            __m256i y = _mm256_srav_epi32(_mm256_add_epi32(r, half), shift);
-            y = _mm256_min_epi32(_mm256_max_epi32(y, lo), hi);
-            _mm_storeu_si128((__m128i *)(out + c), _mm256_castsi256_si128(pack(y, y)));
-        }
-        for (; c < g->channels; c++)
-            out[c] = (int16_t)ic_gdn_value(x[c], norm[c], g->numerator[c], g->shift[c], g->lo, g->hi, g->inverse);
+    const __m256i shift = _mm256_loadu_si256((const __m256i *)(g->shift + c));
+    const __m256i half = _mm256_loadu_si256((const __m256i *)(g->half + c));
+    const __m256i numerator = _mm256_loadu_si256((const __m256i *)(g->numerator + c));
+    const int32_t *norm = g->norm + c;
+    const int16_t *x = g->x + c;
+    int16_t *out = g->out + c;
+    for (int p = g->pixels; p > 0; p--, norm += g->norm_pixel, x += g->x_pixel, out += g->out_pixel) {
+        const __m256i r = isqrt(_mm256_loadu_si256((const __m256i *)norm));
+        const __m256i v = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)x));
+        /* A root is below 2^15: its high half is 0, and the low halves give the product. */
+        const __m256i product =
+            inverse ? _mm256_madd_epi16(v, r) : _mm256_mullo_epi32(v, divide(numerator, r, small));
+        __m256i y = _mm256_srav_epi32(_mm256_add_epi32(product, half), shift);
+        y = _mm256_min_epi32(_mm256_max_epi32(y, lo), hi);
+        _mm_storeu_si128((__m128i *)out, _mm256_castsi256_si128(pack(y, y)));
     }
+}
+
+static TARGET void roots(const IcRoots *g) {
+    int c = 0;
+    for (; c + 8 <= g->channels; c += 8) {
+        if (g->inverse) roots_at(g, c, 1, 1);
+        else if (g->small) roots_at(g, c, 0, 1);
+        else roots_at(g, c, 0, 0);
+    }
+    ic_roots_tail(g, c);
 }
 
 const IcIsa ic_avx2 = {"avx2", IC_GROUP, 0, supported, dot, square, roots};

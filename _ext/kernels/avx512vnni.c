@@ -159,31 +159,30 @@ static TARGET void dot(const IcDot *d, int groups, int pixels) {
 
 static TARGET void square(const int16_t *x, int16_t *q, int count, int shift) { ic_square_body(x, q, count, shift); }
 
-/* isqrt. One Newton step brings the 14-bit estimate of 1 / sqrt(n) to a relative error below 2^-21, so n times it is less
- * than 1 from the true root (below 2^15): its floor is one off at most, and one comparison on each side corrects it. n is
- * at least 1. Whatever bits the estimate instruction gives on another processor, the result is the same. */
+/* isqrt. One Newton step brings the 14-bit estimate of 1 / sqrt(n) to a relative error below 2^-21, so n times it, made
+ * smaller by 2^-19, is below the true root (itself below 2^15) by less than 1: its floor is right or one too small, and
+ * one comparison says which: n - r * r > 2 * r. n is at least 1. Whatever bits the estimate has on another processor,
+ * the result is the same. */
 INLINE __m512i isqrt(__m512i n) {
-    const __m512i one = _mm512_set1_epi32(1);
     const __m512 f = _mm512_cvtepi32_ps(n), e = _mm512_rsqrt14_ps(f), r0 = _mm512_mul_ps(f, e);
-    const __m512 half = _mm512_mul_ps(e, _mm512_set1_ps(0.5f)), miss = _mm512_fnmadd_ps(r0, half, _mm512_set1_ps(0.5f));
-    const __m512i r = _mm512_cvttps_epi32(_mm512_fmadd_ps(r0, miss, r0));
-    /* r <= 2^15, so the low halves alone give r * r; one off: n - r * r is negative, or (r + 1)^2 - r * r or more. */
-    const __m512i rest = _mm512_sub_epi32(n, _mm512_madd_epi16(r, r));
-    const __mmask16 high = _mm512_movepi32_mask(rest), low = _mm512_cmpgt_epi32_mask(rest, _mm512_add_epi32(r, r));
-    return _mm512_mask_add_epi32(_mm512_mask_sub_epi32(r, high, r, one), low, r, one);
+    const __m512 half = _mm512_mul_ps(e, _mm512_set1_ps(0.5f));
+    const __m512 step = _mm512_fnmadd_ps(r0, half, _mm512_set1_ps(0.5f - 0x1p-19f));
+    const __m512i r = _mm512_cvttps_epi32(_mm512_fmadd_ps(r0, step, r0));
+    const __m512i rest = _mm512_sub_epi32(n, _mm512_madd_epi16(r, r)); /* r < 2^15: the low halves give r * r */
+    const __mmask16 low = _mm512_cmpgt_epi32_mask(rest, _mm512_add_epi32(r, r));
+    return _mm512_mask_add_epi32(r, low, r, _mm512_set1_epi32(1));
 }
 
-/* floor(k / r). Quotients below 2^20: the float quotient is less than 1 off, corrected by the remainder. Else in double,
- * where truncation is exact: a quotient that is no integer is at least 2^-15 from one, the rounding below 2^-22. */
+/* floor(k / r). Quotients below 2^19: the float quotient, its relative error below 2^-22, made smaller by 2^-21, is below
+ * the true one by less than 1; the remainder corrects it. Else in double, where truncation is exact: a quotient that is
+ * no integer is at least 2^-15 from one, the rounding below 2^-22. */
 INLINE __m512i divide(__m512i k, __m512i r, int small) {
-    const __m512i one = _mm512_set1_epi32(1);
     if (small) {
         const __m512 d = _mm512_cvtepi32_ps(r), e = _mm512_rcp14_ps(d);
-        const __m512 f = _mm512_fmadd_ps(e, _mm512_fnmadd_ps(d, e, _mm512_set1_ps(1.0f)), e);
-        __m512i q = _mm512_cvttps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(k), f));
+        const __m512 f = _mm512_fmadd_ps(e, _mm512_fnmadd_ps(d, e, _mm512_set1_ps(1.0f - 0x1p-21f)), e);
+        const __m512i q = _mm512_cvttps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(k), f));
         const __m512i rest = _mm512_sub_epi32(k, _mm512_mullo_epi32(q, r));
-        q = _mm512_mask_sub_epi32(q, _mm512_movepi32_mask(rest), q, one);
-        return _mm512_mask_add_epi32(q, _mm512_cmpge_epi32_mask(rest, r), q, one);
+        return _mm512_mask_add_epi32(q, _mm512_cmpge_epi32_mask(rest, r), q, _mm512_set1_epi32(1));
     }
     const __m256i k1 = _mm512_extracti32x8_epi32(k, 1), r1 = _mm512_extracti32x8_epi32(r, 1);
     const __m512d a = _mm512_div_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(k)),
@@ -192,29 +191,33 @@ INLINE __m512i divide(__m512i k, __m512i r, int small) {
     return _mm512_inserti32x8(_mm512_castsi256_si512(_mm512_cvttpd_epi32(a)), _mm512_cvttpd_epi32(b), 1);
 }
 
-static TARGET void roots(const IcRoots *g) {
-    const __m512i lo = _mm512_set1_epi32(g->lo), hi = _mm512_set1_epi32(g->hi), one = _mm512_set1_epi32(1);
-    for (int p = 0; p < g->pixels; p++) {
-        const int32_t *norm = g->norm + p * g->norm_pixel;
-        const int16_t *x = g->x + p * g->x_pixel;
-        int16_t *out = g->out + p * g->out_pixel;
-        for (int c = 0; c < g->channels; c += 16) {
-            const int left = g->channels - c;
-            const __mmask16 m = (__mmask16)(left >= 16 ? 0xffff : (1 << left) - 1);
-            const __m512i shift = _mm512_mask_loadu_epi32(one, m, g->shift + c);
-            const __m512i half = _mm512_maskz_loadu_epi32(m, g->half + c);
-            __m512i r = isqrt(_mm512_mask_loadu_epi32(one, m, norm + c));
-            const __m512i v = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(m, x + c));
-            if (g->inverse) { /* a root is below 2^15: its high half is 0, and the low halves give the product */
-                r = _mm512_madd_epi16(v, r);
-            } else {
-                r = _mm512_mullo_epi32(v, divide(_mm512_maskz_loadu_epi32(m, g->numerator + c), r, g->small));
-            }
-            __m512i y = _mm512_srav_epi32(_mm512_add_epi32(r, half), shift);
-            y = _mm512_min_epi32(_mm512_max_epi32(y, lo), hi);
-            _mm256_mask_storeu_epi16(out + c, m, _mm512_cvtepi32_epi16(y));
-        }
+INLINE void roots_at(const IcRoots *g, const int c, const int inverse, const int small) {
+    const __m512i lo = _mm512_set1_epi32(g->lo), hi = _mm512_set1_epi32(g->hi);
+    const __m512i shift = _mm512_loadu_si512(g->shift + c), half = _mm512_loadu_si512(g->half + c);
+    const __m512i numerator = _mm512_loadu_si512(g->numerator + c);
+    const int32_t *norm = g->norm + c;
+    const int16_t *x = g->x + c;
+    int16_t *out = g->out + c;
+    for (int p = g->pixels; p > 0; p--, norm += g->norm_pixel, x += g->x_pixel, out += g->out_pixel) {
+        const __m512i r = isqrt(_mm512_loadu_si512(norm));
+        const __m512i v = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)x));
+        /* A root is below 2^15: its high half is 0, and the low halves give the product. */
+        const __m512i product =
+            inverse ? _mm512_madd_epi16(v, r) : _mm512_mullo_epi32(v, divide(numerator, r, small));
+        __m512i y = _mm512_srav_epi32(_mm512_add_epi32(product, half), shift);
+        y = _mm512_min_epi32(_mm512_max_epi32(y, lo), hi);
+        _mm256_storeu_si256((__m256i *)out, _mm512_cvtepi32_epi16(y));
     }
+}
+
+static TARGET void roots(const IcRoots *g) {
+    int c = 0;
+    for (; c + 16 <= g->channels; c += 16) {
+        if (g->inverse) roots_at(g, c, 1, 1);
+        else if (g->small) roots_at(g, c, 0, 1);
+        else roots_at(g, c, 0, 0);
+    }
+    ic_roots_tail(g, c);
 }
 
 const IcIsa ic_avx512vnni = {"avx512vnni", 64, 0, supported, dot, square, roots};

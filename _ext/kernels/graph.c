@@ -238,7 +238,7 @@ int ic_graph_gdn(IcGraph *g, int in, IcType type, const int16_t *gamma, const in
         order[c] = c;
         row->numerator[c] = numerator[c];
         row->half[c] = (int32_t)((1u << shift[c]) >> 1);
-        if (numerator[c] / ic_isqrt(beta[c]) >= 1 << 20) row->small = 0;
+        if (numerator[c] / ic_isqrt(beta[c]) >= 1 << 19) row->small = 0;
     }
     row->blocks = lay_out(g, row->block, &s, order, channels, &total);
     /* The norms are wanted from all inputs, wherever a block's gamma happens to be zero: no offset to care for, because

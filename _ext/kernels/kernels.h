@@ -51,7 +51,7 @@ typedef struct {
     const int32_t *numerator, *shift, *half; /* [channels], half = 2^(shift-1) */
     int32_t lo, hi;
     int inverse;
-    int small; /* every quotient is below 2^20: a float estimate is less than one off */
+    int small; /* every quotient is below 2^19: a float estimate is less than one off */
     int channels, pixels;
 } IcRoots;
 
@@ -107,6 +107,15 @@ static inline int32_t ic_gdn_value(int32_t x, int32_t norm, int32_t numerator, i
     int32_t r = ic_isqrt(norm);
     int32_t m = inverse ? r : numerator / (r ? r : 1);
     return ic_rescale(ic_mul(x, m), shift, lo, hi);
+}
+
+/* The plain form of `roots` for the channels from c on: the scalar set's, and what is left of a vector. */
+static inline void ic_roots_tail(const IcRoots *g, int c) {
+    for (; c < g->channels; c++)
+        for (int p = 0; p < g->pixels; p++)
+            g->out[p * g->out_pixel + c] =
+                (int16_t)ic_gdn_value(g->x[p * g->x_pixel + c], g->norm[p * g->norm_pixel + c], g->numerator[c],
+                                      g->shift[c], g->lo, g->hi, g->inverse);
 }
 
 /* Body of every set's `square`; the compiler vectorises it for the set whose function includes it. */

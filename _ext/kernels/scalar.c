@@ -37,12 +37,6 @@ static void dot(const IcDot *d, int groups, int pixels) {
 
 static void square(const int16_t *x, int16_t *q, int count, int shift) { ic_square_body(x, q, count, shift); }
 
-static void roots(const IcRoots *g) {
-    for (int p = 0; p < g->pixels; p++)
-        for (int c = 0; c < g->channels; c++)
-            g->out[p * g->out_pixel + c] =
-                (int16_t)ic_gdn_value(g->x[p * g->x_pixel + c], g->norm[p * g->norm_pixel + c], g->numerator[c],
-                                      g->shift[c], g->lo, g->hi, g->inverse);
-}
+static void roots(const IcRoots *g) { ic_roots_tail(g, 0); }
 
 const IcIsa ic_scalar = {"scalar", IC_GROUP, 0, supported, dot, square, roots};

@@ -64,7 +64,7 @@ def create(name: str | None, model: Model, threads: int | None = None) -> Engine
             return _MAKE[first](model, count)
         except ImportError:
             continue
-    raise InputError("no engine is installed: build intcodec's extension, or pip install onnxruntime, or use 'reference'")
+    raise InputError("no engine is installed: build the extension, or pip install onnxruntime, or use 'reference'")
 
 
 def cores() -> int:

@@ -53,9 +53,12 @@ class OnnxEngine:
         for spec in description.inputs:
             x = check_input(description, spec, inputs)
             feed[spec.name] = np.ascontiguousarray(x if spec.dtype == np.uint8 else x.astype(np.int32, copy=False))
-        session = self._session(graph)
+        if graph not in self._graphs:
+            raise ModelError(f"the model holds no ONNX graph {graph}; use the native engine")
         try:
-            arrays = session.run(list(description.outputs), feed)
+            arrays = self._session(graph).run(list(description.outputs), feed)
+        except ModelError:
+            raise
         except Exception as error:  # onnxruntime's errors have no common public base
             raise ModelError(f"graph {graph}: onnxruntime failed: {_line(error)}") from error
         return {n: a.astype(specs[n].dtype, copy=False) for n, a in zip(description.outputs, arrays, strict=True)}
@@ -63,8 +66,6 @@ class OnnxEngine:
     def _session(self, graph: str) -> Any:
         with self._lock:
             if graph not in self._sessions:
-                if graph not in self._graphs:
-                    raise ModelError(f"the model holds no ONNX graph {graph}; use the native engine")
                 self._sessions[graph] = make_session(self._graphs[graph], self.threads)
             return self._sessions[graph]
 

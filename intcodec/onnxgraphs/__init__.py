@@ -37,7 +37,7 @@ def build(graph: Graph, expose_all: bool = False) -> bytes:
         values[row.name] = LOWER[type(row)](e, row, values[row.inputs[0]], specs[row.inputs[0]])
     for name in [row.name for row in graph.rows] if expose_all else dict.fromkeys(graph.outputs):
         spec = specs[name]
-        shape = [f"{name}_h", f"{name}_w", spec.channels]
+        shape: list[int | str] = [f"{name}_h", f"{name}_w", spec.channels]
         e.output(name, _element(spec), shape, finish(e, values[name], spec.channels))
     return e.model()
 

@@ -18,7 +18,12 @@ OPSET = 13
 #: The oldest file version that may hold opset 13; onnxruntime 1.17 reads up to 9.
 IR_VERSION = 7
 
-ELEMENT = {"uint8": TensorProto.UINT8, "int32": TensorProto.INT32, "uint32": TensorProto.UINT32, "float32": TensorProto.FLOAT}
+ELEMENT = {
+    "uint8": TensorProto.UINT8,
+    "int32": TensorProto.INT32,
+    "uint32": TensorProto.UINT32,
+    "float32": TensorProto.FLOAT,
+}
 
 
 class Emitter:

@@ -5,11 +5,11 @@
     GDN          q = x * x -> digit planes, stacked -> MatMulInteger -> Horner -> root -> product -> requantise
 
 Products are uint8 x int8 with weight digits in [-64, 64]: int16 pair sums (AVX2's vpmaddubsw) cannot saturate, because
-2 * 255 * 64 < 2**15. Measured on onnxruntime 1.32, 128 -> 4 x 128 channels, 3x3, 128 x 192 pixels, 4 digit products, one
-thread: 306 ms, against 818 ms for uint8 x uint8 and 937 ms for ConvInteger.
+2 * 255 * 64 < 2**15. Measured on onnxruntime 1.32, 128 -> 4 x 128 channels, 3x3, 128 x 192 pixels, 4 digit products,
+one thread: 306 ms, against 818 ms for uint8 x uint8 and 937 ms for ConvInteger.
 
-Horner's rule: acc = (..(P[k] * 128 + P[k-1]) * 128 ..) + P[0], P[k] = sum of the digit products i + j = k. Before the last
-addition it holds acc - P[0], and so on up; `_check_horner` proves that all of it stays in int32.
+Horner's rule: acc = (..(P[k] * 128 + P[k-1]) * 128 ..) + P[0], P[k] = sum of the digit products i + j = k. Before the
+last addition it holds acc - P[0], and so on up; `_check_horner` proves that all of it stays in int32.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def product(e: Emitter, planes: list[str], form: Layout, w: IntArray, reach: Int
         pairs = [(i, k - i) for i in reversed(range(len(planes))) if 0 <= k - i < len(digits)]
         if stack and len(pairs) > 1:
             columns = e.op("Concat", *(planes[i] for i, _ in pairs), axis=-1)
-            sums = [e.op("MatMulInteger", columns, e.const(np.concatenate([digits[j] for _, j in pairs]), "int8"), *zeros)]
+            matrix = np.concatenate([digits[j] for _, j in pairs])
+            sums = [e.op("MatMulInteger", columns, e.const(matrix, "int8"), *zeros)]
         else:
             sums = [e.op("MatMulInteger", planes[i], e.const(digits[j], "int8"), *zeros) for i, j in pairs]
         acc = e.op("Mul", acc, e.const(BASE, "int32")) if acc else ""
@@ -111,7 +112,8 @@ def conv(e: Emitter, row: Conv, x: Value, src: TensorSpec) -> Value:
     else:
         raw = [_gather(e, row, planes, form, w[p], reach[p]) for p in range(len(order))]
     values = [
-        requantize(e, (raw[p],), reach[p], bias[p], shift[p], row.lo, row.hi) if not row.slope
+        requantize(e, (raw[p],), reach[p], bias[p], shift[p], row.lo, row.hi)
+        if not row.slope
         else _leaky(e, row, requantize(e, (raw[p],), reach[p], bias[p], shift[p], row.lo, row.hi))
         for p in range(len(order))
     ]
@@ -183,9 +185,9 @@ def _leaky(e: Emitter, row: Conv, v: Value) -> Value:
 def _root(e: Emitter, n: str) -> str:
     """Return floor(sqrt(n)), 1 <= n < 2**30, int32.
 
-    r1 = trunc(Sqrt(float(n)) + 15/16) is r or r + 1 as long as Sqrt's error is below 1/16 - 2**-8, that is 2**-20 of the
-    largest root, 16 times a float32 rounding; then r = r1 - (r1 * r1 > n), exact. An integer form (table, then Newton
-    with Div) costs a Gather of 36 ms per 12.6 M elements before the first Div; this one takes about 20 in all.
+    r1 = trunc(Sqrt(float(n)) + 15/16) is r or r + 1 as long as Sqrt's error is below 1/16 - 2**-8, which is 2**-20 of
+    the largest root, 16 times a float32 rounding; then r = r1 - (r1 * r1 > n), exact. An integer form (a table, then
+    Newton with Div) would need a Gather, measured at the time of 15 additions, before its first Div.
     """
     estimate = e.op("Add", e.op("Sqrt", e.cast(n, "float32")), e.const(15 / 16, "float32"))
     r1 = e.cast(estimate, "int32")

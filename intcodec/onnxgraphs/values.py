@@ -120,7 +120,9 @@ def interleave(e: Emitter, parts: tuple[str, ...], channels: int) -> str:
     return e.op("Reshape", merged, e.const([0, -1, channels], "int64"))
 
 
-def requantize(e: Emitter, raw: tuple[str, ...], reach: IntArray, bias: IntArray, shift: IntArray, lo: int, hi: int) -> Value:
+def requantize(
+    e: Emitter, raw: tuple[str, ...], reach: IntArray, bias: IntArray, shift: IntArray, lo: int, hi: int
+) -> Value:
     """Return clamp((raw + bias) >> shift, lo, hi) for int32 tensors with |raw| <= reach; all arrays int64 [C].
 
     The clamp comes first, then a subtraction that makes the number non-negative and leaves its offset in place:
@@ -135,7 +137,8 @@ def requantize(e: Emitter, raw: tuple[str, ...], reach: IntArray, bias: IntArray
     high = np.minimum(((hi + 1) << shift) - 1 - bias, reach)
     base = (-form.offset << shift) - bias
     ends = np.concatenate([low, high, base])
-    if np.all(low <= high) and np.abs(ends).max() < ACC_LIMIT and (hi + form.offset + 1) << int(shift.max()) <= ACC_LIMIT:
+    narrow = (hi + form.offset + 1) << int(shift.max()) <= ACC_LIMIT
+    if narrow and np.all(low <= high) and np.abs(ends).max() < ACC_LIMIT:
         if np.any(low > -reach):
             raw = tuple(e.op("Max", r, e.channelwise(low, "int32")) for r in raw)
         if np.any(high < reach):
