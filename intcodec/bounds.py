@@ -16,7 +16,10 @@ from intcodec.errors import ModelError
 from intcodec.network import (
     ACC_LIMIT,
     NORM_LIMIT,
+    Add,
+    Concat,
     Conv,
+    Gate,
     Gdn,
     Graph,
     Latent,
@@ -48,8 +51,10 @@ def prove(network: Network) -> dict[str, int]:
             elif isinstance(row, Rescale):
                 half = (1 << int(row.shift.max())) >> 1
                 bounds[where] = _check(magnitude(specs[row.input]) + half, ACC_LIMIT, where)
-            elif isinstance(row, ScaleIndex):
-                bounds[where] = magnitude(specs[row.input])
+            elif isinstance(row, (ScaleIndex, Concat)):
+                bounds[where] = magnitude(row.out_spec(specs) if isinstance(row, Concat) else specs[row.input])
+            elif isinstance(row, (Add, Gate)):
+                bounds[where] = pair_bound(row, specs[row.input], specs[row.other], where)
             else:
                 raise ModelError(f"{where}: no proof is known for {type(row).__name__}")
     for name, latent in network.latents.items():
@@ -96,6 +101,15 @@ def gdn_bound(row: Gdn, src: TensorSpec, where: str = "gdn") -> int:
     )
     product = x * factor + (1 << (int(row.shift.max()) - 1))
     return max(int(norm.max()), digits, _check(product, ACC_LIMIT, f"{where} product"))
+
+
+def pair_bound(row: Add | Gate, a: TensorSpec, b: TensorSpec, where: str = "pair") -> int:
+    """Return the largest magnitude of a sum of two tensors, or of a gated tensor, before its shift."""
+    half = (1 << int(row.shift.max())) >> 1
+    if isinstance(row, Gate):
+        return _check(magnitude(a) * int(row.table.max()) + half, ACC_LIMIT, where)
+    worst = (magnitude(a) << int(row.input_shift.max())) + (magnitude(b) << int(row.other_shift.max()))
+    return _check(worst + half, ACC_LIMIT, where)
 
 
 def latent_bound(latent: Latent, graphs: Mapping[str, Graph]) -> int:

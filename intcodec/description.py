@@ -16,7 +16,10 @@ from intcodec.cdf import CdfTables
 from intcodec.errors import ModelError
 from intcodec.network import (
     ACC_LIMIT,
+    Add,
+    Concat,
     Conv,
+    Gate,
     Gdn,
     Graph,
     IntArray,
@@ -39,6 +42,9 @@ _ROWS: dict[str, tuple[type[Row], tuple[str, ...], tuple[str, ...]]] = {
     "gdn": (Gdn, ("gamma", "beta", "numerator", "shift"), ("square_shift", "lo", "hi", "inverse")),
     "rescale": (Rescale, ("shift",), ("lo", "hi", "magnitude")),
     "scale_index": (ScaleIndex, ("thresholds",), ()),
+    "concat": (Concat, (), ("other",)),
+    "add": (Add, ("input_shift", "other_shift", "shift"), ("other", "lo", "hi")),
+    "gate": (Gate, ("table", "shift"), ("other", "lo", "hi")),
 }
 _BOOLEAN = ("inverse", "magnitude")
 
@@ -135,7 +141,10 @@ class _Reader:
         _only(json, ("type", "name", "input", *fields), where)
         values: dict[str, Any] = {f: self.take(f"{graph}/{name}/{f}") for f in arrays}
         for field in fields:
-            values[field] = _pad(json, where) if field == "pad" else _scalar(json, field, where)
+            if field == "other":
+                values[field] = _name(_get(json, "other", str, where), "tensor")
+            else:
+                values[field] = _pad(json, where) if field == "pad" else _scalar(json, field, where)
         return cls(name, _name(_get(json, "input", str, where), "tensor"), **values)
 
     def latent(self, json: Any) -> Latent:

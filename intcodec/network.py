@@ -7,8 +7,10 @@ form.
 A `Graph` is a list of rows in execution order. Every row reads named tensors and writes one tensor, named like the
 row. Tensors are [H, W, C] with C innermost; a tensor's dtype follows from its range (`dtype_of`).
 
-    g_a : x uint8 [H, W, 3]      -> y int32 [h, w, M]         h_a : y int32 [h, w, M]     -> z int32 [h', w', N]
-    h_s : z_hat int16 [h', w', N] -> index uint8 (, mean int32)   g_s : y_hat int16 [h, w, M] -> x_hat uint8 [16h, 16w, 3]
+    g_a : x uint8 [H, W, 3] -> y int32 [h, w, M]            h_a : y -> z int32 [h', w', N]
+    h_s : z_hat int16 [h', w', N] -> index uint8 (, mean int32) [4h', 4w', M]; or params int16 [4h', 4w', 2M]
+    context : neighbours int16 [n, 1, 12 M], params [n, 1, 2M] -> index, mean [n, 1, M]   (n positions of a wavefront)
+    g_s : y_hat int16 [h, w, M] -> x_hat uint8 [16h, 16w, 3]
 """
 
 from __future__ import annotations
@@ -182,7 +184,89 @@ class ScaleIndex:
         return height, width
 
 
-Row: TypeAlias = Conv | Gdn | Rescale | ScaleIndex
+@dataclass(frozen=True)
+class Concat:
+    """The channels of one tensor, then those of another of the same height and width."""
+
+    name: str
+    input: str
+    other: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors read."""
+        return (self.input, self.other)
+
+    def out_spec(self, specs: Mapping[str, TensorSpec]) -> TensorSpec:
+        """Return the output's spec."""
+        a, b = specs[self.input], specs[self.other]
+        return TensorSpec(self.name, a.channels + b.channels, min(a.lo, b.lo), max(a.hi, b.hi))
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (height, width) unchanged."""
+        return height, width
+
+
+@dataclass(frozen=True)
+class Add:
+    """Sum of two tensors whose scales differ by powers of two, such as a residual and its shortcut.
+
+    y = clamp(((a << input_shift) + (b << other_shift) + half) >> shift, lo, hi), half = 2**(shift - 1), 0 for shift 0
+    """
+
+    name: str
+    input: str
+    other: str
+    input_shift: IntArray  # uint8 [C], 0..15
+    other_shift: IntArray  # uint8 [C], 0..15
+    shift: IntArray  # uint8 [C], 0..30
+    lo: int
+    hi: int
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors read."""
+        return (self.input, self.other)
+
+    def out_spec(self, specs: Mapping[str, TensorSpec]) -> TensorSpec:
+        """Return the output's spec."""
+        return TensorSpec(self.name, self.shift.shape[0], self.lo, self.hi)
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (height, width) unchanged."""
+        return height, width
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A tensor weighted by a tabulated function (a sigmoid) of another.
+
+    y = clamp((a * table[b - b_lo] + half) >> shift, lo, hi), half = 2**(shift - 1), 0 for shift 0
+    """
+
+    name: str
+    input: str
+    other: str
+    table: IntArray  # int16 [b_hi - b_lo + 1], >= 0
+    shift: IntArray  # uint8 [C], 0..30
+    lo: int
+    hi: int
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors read."""
+        return (self.input, self.other)
+
+    def out_spec(self, specs: Mapping[str, TensorSpec]) -> TensorSpec:
+        """Return the output's spec."""
+        return TensorSpec(self.name, self.shift.shape[0], self.lo, self.hi)
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (height, width) unchanged."""
+        return height, width
+
+
+Row: TypeAlias = Conv | Gdn | Rescale | ScaleIndex | Concat | Add | Gate
 
 
 @dataclass(frozen=True)
@@ -274,7 +358,8 @@ def _require(ok: bool, where: str, what: str) -> None:
 
 
 def _check_vector(a: IntArray, dtype: type, size: int, lo: int, hi: int, where: str) -> None:
-    _require(a.dtype == dtype and a.shape == (size,), where, f"expected {np.dtype(dtype).name}[{size}], got {a.dtype}{list(a.shape)}")
+    got = f"{a.dtype}{list(a.shape)}"
+    _require(a.dtype == dtype and a.shape == (size,), where, f"expected {np.dtype(dtype).name}[{size}], got {got}")
     _require(size == 0 or (int(a.min()) >= lo and int(a.max()) <= hi), where, f"values outside [{lo}, {hi}]")
 
 
@@ -286,7 +371,7 @@ def check_row(row: Row, specs: Mapping[str, TensorSpec], graph: str = "") -> Non
     """
     where = f"graph {graph}: row {row.name}"
     src = specs[row.input]
-    if not isinstance(row, ScaleIndex):
+    if not isinstance(row, (ScaleIndex, Concat)):
         _require(-ACC_LIMIT < row.lo <= row.hi < ACC_LIMIT, where, f"bad range [{row.lo}, {row.hi}]")
     if isinstance(row, Conv):
         w = row.weight
@@ -314,9 +399,24 @@ def check_row(row: Row, specs: Mapping[str, TensorSpec], graph: str = "") -> Non
         _require(-32768 < src.lo and src.hi <= 32767, where, "input does not fit int16")
     elif isinstance(row, Rescale):
         _check_vector(row.shift, np.uint8, src.channels, 0, 30, where + " shift")
-    else:
+    elif isinstance(row, ScaleIndex):
         k = row.thresholds.shape[0]
         _require(k <= 255, where, "at most 255 thresholds")
         _check_vector(row.thresholds, np.int32, k, src.lo, src.hi, where + " thresholds")
         _require(bool(np.all(np.diff(row.thresholds.astype(np.int64)) >= 0)), where, "thresholds must ascend")
         _require(src.lo >= 0, where, "a scale must not be negative")
+    elif isinstance(row, Concat):
+        _require(src.dtype == specs[row.other].dtype == np.int16, where, "both tensors must be int16")
+    else:
+        _check_pair(row, src, specs[row.other], where)
+
+
+def _check_pair(row: Add | Gate, a: TensorSpec, b: TensorSpec, where: str) -> None:
+    _require(a.channels == b.channels, where, f"{a.channels} and {b.channels} channels do not go together")
+    _require(max(abs(a.lo), abs(a.hi), abs(b.lo), abs(b.hi)) < 2**15, where, "inputs do not fit int16")
+    _check_vector(row.shift, np.uint8, a.channels, 0, 30, where + " shift")
+    if isinstance(row, Add):
+        _check_vector(row.input_shift, np.uint8, a.channels, 0, 15, where + " input_shift")
+        _check_vector(row.other_shift, np.uint8, a.channels, 0, 15, where + " other_shift")
+    else:
+        _check_vector(row.table, np.int16, b.hi - b.lo + 1, 0, 32767, where + " table")

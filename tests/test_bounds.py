@@ -39,14 +39,21 @@ def test_the_digit_form_is_bounded_by_its_own_partial_sums():
     x = np.where(np.random.default_rng(4).random((3, 3, 6)) < 0.5, -2047, 2047).astype(np.int64)
     w = row.weight.astype(np.int64)
     x_hi, w_hi = (x + 128) >> 8, (w + 128) >> 8
-    parts = [65536 * w_hi * x_hi, 256 * (w_hi * (x - 256 * x_hi)), 256 * ((w - 256 * w_hi) * x_hi), (w - 256 * w_hi) * (x - 256 * x_hi)]
+    parts = [
+        65536 * w_hi * x_hi,
+        256 * (w_hi * (x - 256 * x_hi)),
+        256 * ((w - 256 * w_hi) * x_hi),
+        (w - 256 * w_hi) * (x - 256 * x_hi),
+    ]
     assert np.array_equal(sum(parts), w * x)
     worst = max(int(sum(np.abs(p).sum(axis=(1, 2, 3)) for p in parts).max()), 0) + int(np.abs(row.bias).max())
     assert worst <= bounds.conv_bound(row, SPEC) + int(np.abs(row.bias).max())
 
 
 def test_a_convolution_that_could_overflow_is_refused():
-    wide = Conv("c", "x", np.full((1, 15, 15, 6), 2047, np.int16), np.zeros(1, np.int32), np.full(1, 12, np.uint8), -1, 1)
+    wide = Conv(
+        "c", "x", np.full((1, 15, 15, 6), 2047, np.int16), np.zeros(1, np.int32), np.full(1, 12, np.uint8), -1, 1
+    )
     with pytest.raises(ModelError, match="worst-case"):
         bounds.conv_bound(wide, SPEC)
     edge = replace(wide, weight=np.ones((1, 1, 1, 6), np.int16), bias=np.full(1, 2**31 - 1, np.int32))

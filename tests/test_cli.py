@@ -22,7 +22,6 @@ from intcodec.cli.common import ENGINE_NAMES
 from intcodec.cli.main import main
 from intcodec.engines import ENGINES
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.errors import InputError
 
 RGB = tiny.picture(20, 30)
 Run = Callable[..., tuple[int, str, str]]
@@ -299,55 +298,7 @@ def test_info_and_verify_of_a_model(run: Run) -> None:
     assert (code, out, err.count("\n")) == (4, "", 1)
 
 
-# Files ---------------------------------------------------------------------------------------------------------------
-
-
-def test_output_is_whole_or_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("out.bin").write_bytes(b"before")
-    os.chmod("out.bin", 0o640)
-
-    def fail() -> None:
-        with files.atomic_output("out.bin") as file:
-            file.write(b"half")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert Path("out.bin").read_bytes() == b"before"
-    files.write_bytes("out.bin", b"after")
-    assert Path("out.bin").read_bytes() == b"after"
-    assert os.stat("out.bin").st_mode & 0o777 == 0o640
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match=r"cannot write out.bin: No space left on device"):
-        files.write_bytes("out.bin", b"never")
-    assert Path("out.bin").read_bytes() == b"after"
-    assert sorted(os.listdir()) == ["a.png", "out.bin"]
-
-
-def test_new_files_obey_the_umask() -> None:
-    before = os.umask(0o027)
-    try:
-        files.write_bytes("new.bin", b"x")
-    finally:
-        os.umask(before)
-    assert os.stat("new.bin").st_mode & 0o777 == 0o640
-
-
-def test_symbolic_links_are_followed() -> None:
-    os.symlink("real.bin", "link.bin")
-    files.write_bytes("link.bin", b"x")
-    assert os.path.islink("link.bin")
-    assert Path("real.bin").read_bytes() == b"x"
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_full_device() -> None:
-    with pytest.raises(InputError, match="cannot write /dev/full: No space left on device"):
-        files.write_bytes("/dev/full", b"x")
+# Disks that refuse ----------------------------------------------------------------------------------------------------
 
 
 def test_read_only_folder(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

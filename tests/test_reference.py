@@ -38,7 +38,12 @@ def test_requantisation_rounds_to_nearest_with_ties_up_and_saturates(acc, shift,
 
 def test_convolution_equals_plain_loops_at_every_position_stride_and_pad():
     rng = np.random.default_rng(1)
-    for stride, pad, kh, kw in [(1, (1, 1, 1, 1), 3, 3), (2, (2, 2, 2, 2), 5, 5), (1, (0, 2, 1, 0), 2, 3), (2, (0, 0, 0, 0), 1, 1)]:
+    for stride, pad, kh, kw in [
+        (1, (1, 1, 1, 1), 3, 3),
+        (2, (2, 2, 2, 2), 5, 5),
+        (1, (0, 2, 1, 0), 2, 3),
+        (2, (0, 0, 0, 0), 1, 1),
+    ]:
         x = rng.integers(-2047, 2048, (5, 6, 3)).astype(np.int16)
         row = conv(rng.integers(-2047, 2048, (4, kh, kw, 3)), 77, 9, stride=stride, pad=pad)
         got = engine([row], TensorSpec("x", 3, -2047, 2047)).run("g", {"x": x})["c"]

@@ -8,7 +8,6 @@ is an integer below 2**31, far under 2**53 (and that is checked from the operand
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,10 @@ from intcodec.network import (
     ACC_LIMIT,
     NORM_LIMIT,
     SLOPE_BITS,
+    Add,
+    Concat,
     Conv,
+    Gate,
     Gdn,
     Graph,
     IntArray,
@@ -30,6 +32,7 @@ from intcodec.network import (
 )
 
 Int64 = NDArray[np.int64]
+Specs = Mapping[str, TensorSpec]
 
 
 class ReferenceEngine:
@@ -64,7 +67,10 @@ class ReferenceEngine:
         description, specs = self.network.graphs[graph], self._specs[graph]
         tensors = {s.name: check_input(description, s, inputs) for s in description.inputs}
         for row in description.rows:
-            out = _RUN[type(row)](row, tensors[row.inputs[0]].astype(np.int64))
+            sources = [tensors[name] for name in row.inputs]
+            if any(s.shape[:2] != sources[0].shape[:2] for s in sources):
+                raise InputError(f"graph {graph}: the inputs of row {row.name!r} differ in height or width")
+            out = _RUN[type(row)](row, specs, *(s.astype(np.int64) for s in sources))
             tensors[row.name] = _in_range(out, specs[row.name], f"{graph}/{row.name}").astype(specs[row.name].dtype)
         return tensors
 
@@ -107,12 +113,12 @@ def matmul(a: Int64, b: Int64) -> Int64:
 
 def requantize(acc: Int64, shift: Int64, lo: int, hi: int) -> Int64:
     """Return clamp(acc >> shift, lo, hi); the rounding constant is already in acc."""
-    return np.clip(acc >> shift, lo, hi)
+    return np.asarray(np.clip(acc >> shift, lo, hi))
 
 
 def rescale(v: Int64, shift: Int64, lo: int, hi: int) -> Int64:
     """Return clamp((v + half) >> shift, lo, hi) with half = 2**(shift - 1), 0 where shift is 0."""
-    return np.clip((v + ((np.int64(1) << shift) >> 1)) >> shift, lo, hi)
+    return np.asarray(np.clip((v + ((np.int64(1) << shift) >> 1)) >> shift, lo, hi))
 
 
 def isqrt(n: Int64) -> Int64:
@@ -136,7 +142,9 @@ def convolve(row: Conv, x: Int64) -> Int64:
     acc = np.broadcast_to(row.bias.astype(np.int64), (oh * ow, out)).copy()
     for ky in range(kh):
         for kx in range(kw):
-            tap = padded[ky : ky + row.stride * (oh - 1) + 1 : row.stride, kx : kx + row.stride * (ow - 1) + 1 : row.stride]
+            tap = padded[
+                ky : ky + row.stride * (oh - 1) + 1 : row.stride, kx : kx + row.stride * (ow - 1) + 1 : row.stride
+            ]
             acc += matmul(tap.reshape(oh * ow, cin), weight[:, ky, kx].T)
             _below(acc, ACC_LIMIT, row.name)
     return acc.reshape(oh, ow, out)
@@ -148,14 +156,14 @@ def pixel_shuffle(v: Int64) -> Int64:
     return v.reshape(h, w, c // 4, 2, 2).transpose(0, 3, 1, 4, 2).reshape(2 * h, 2 * w, c // 4)
 
 
-def _conv(row: Conv, x: Int64) -> Int64:
+def _conv(row: Conv, _: Specs, x: Int64) -> Int64:
     v = requantize(convolve(row, x), row.shift.astype(np.int64), row.lo, row.hi)
     if row.slope:
         v = np.where(v < 0, (v * row.slope + 2 ** (SLOPE_BITS - 1)) >> SLOPE_BITS, v)
     return pixel_shuffle(v) if row.upsample == 2 else v
 
 
-def _gdn(row: Gdn, x: Int64) -> Int64:
+def _gdn(row: Gdn, _: Specs, x: Int64) -> Int64:
     h, w, c = x.shape
     q = (x * x + ((1 << row.square_shift) >> 1)) >> row.square_shift
     _below(q, 32768, row.name)
@@ -167,19 +175,40 @@ def _gdn(row: Gdn, x: Int64) -> Int64:
     return rescale(x * m, shift, row.lo, row.hi)
 
 
-def _rescale(row: Rescale, x: Int64) -> Int64:
+def _rescale(row: Rescale, _: Specs, x: Int64) -> Int64:
     v = np.abs(x) if row.magnitude else x
     _below(v + ((np.int64(1) << row.shift.astype(np.int64)) >> 1), ACC_LIMIT, row.name)
     return rescale(v, row.shift.astype(np.int64), row.lo, row.hi)
 
 
-def _scale_index(row: ScaleIndex, x: Int64) -> Int64:
+def _scale_index(row: ScaleIndex, _: Specs, x: Int64) -> Int64:
     return np.searchsorted(row.thresholds.astype(np.int64), x, side="left").astype(np.int64)
 
 
-_RUN: dict[type[Row], Callable[[Any, Int64], Int64]] = {
+def _concat(row: Concat, _: Specs, a: Int64, b: Int64) -> Int64:
+    return np.concatenate([a, b], axis=2)
+
+
+def _add(row: Add, _: Specs, a: Int64, b: Int64) -> Int64:
+    total = (a << row.input_shift.astype(np.int64)) + (b << row.other_shift.astype(np.int64))
+    shift = row.shift.astype(np.int64)
+    _below(total + ((np.int64(1) << shift) >> 1), ACC_LIMIT, row.name)
+    return rescale(total, shift, row.lo, row.hi)
+
+
+def _gate(row: Gate, specs: Specs, a: Int64, b: Int64) -> Int64:
+    product = a * row.table.astype(np.int64)[b - specs[row.other].lo]
+    shift = row.shift.astype(np.int64)
+    _below(product + ((np.int64(1) << shift) >> 1), ACC_LIMIT, row.name)
+    return rescale(product, shift, row.lo, row.hi)
+
+
+_RUN: dict[type[Row], Callable[..., Int64]] = {
     Conv: _conv,
     Gdn: _gdn,
     Rescale: _rescale,
     ScaleIndex: _scale_index,
+    Concat: _concat,
+    Add: _add,
+    Gate: _gate,
 }

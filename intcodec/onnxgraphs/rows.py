@@ -28,7 +28,7 @@ from intcodec.onnxgraphs.values import (
     DIGIT_BITS,
     Layout,
     Value,
-    interleave,
+    assemble,
     layout,
     planes_of,
     requantize,
@@ -93,8 +93,8 @@ def product(e: Emitter, planes: list[str], form: Layout, w: IntArray, reach: Int
     return acc
 
 
-def conv(e: Emitter, row: Conv, x: Value, src: TensorSpec) -> Value:
-    """Convolution row."""
+def conv(e: Emitter, row: Conv, x: Value, src: TensorSpec, bands: int) -> Value:
+    """Convolution row, its output in bands of rows."""
     form = layout(src.lo, src.hi)
     planes = planes_of(e, x, src.channels)
     if any(row.pad):
@@ -106,23 +106,41 @@ def conv(e: Emitter, row: Conv, x: Value, src: TensorSpec) -> Value:
     reach = max(abs(src.lo), abs(src.hi)) * np.abs(w).sum(axis=(2, 3, 4))
     few = row.stride == 1 and w[..., 0].size > w[:, :, 0, 0, 0].size and 4 * order.size <= src.channels
     if few:
-        raw = [_scatter(e, row, planes, form, w.reshape(-1, *w.shape[2:]), reach.ravel())]
-        order = order.reshape(1, -1)
-        bias, shift, reach = bias.reshape(1, -1), shift.reshape(1, -1), reach.reshape(1, -1)
-    else:
-        raw = [_gather(e, row, planes, form, w[p], reach[p]) for p in range(len(order))]
-    values = [
-        requantize(e, (raw[p],), reach[p], bias[p], shift[p], row.lo, row.hi)
-        if not row.slope
-        else _leaky(e, row, requantize(e, (raw[p],), reach[p], bias[p], shift[p], row.lo, row.hi))
-        for p in range(len(order))
-    ]
+        w, bias, shift, reach = (a.reshape(1, -1, *a.shape[2:]) for a in (w, bias, shift, reach))
+    sums = _scatter if few else _gather
+    values = []
+    for band in _bands(e, row, planes, bands):
+        for p in range(len(w)):
+            raw = sums(e, row, band, form, w[p], reach[p])
+            v = requantize(e, (raw,), reach[p], bias[p], shift[p], row.lo, row.hi)
+            values.append(_leaky(e, row, v) if row.slope else v)
     if len({v.form for v in values}) > 1:
         values = [Value(signed(e, v), "int32", v.lo, v.hi) for v in values]
     parts = tuple(p for v in values for p in v.parts)
     if few and row.upsample == 2:
-        parts = e.split(parts[0], 4, axis=2)
-    return Value(parts, values[0].form, values[0].lo, values[0].hi)
+        parts = tuple(phase for p in parts for phase in e.split(p, 4, axis=2))
+    return Value(parts, values[0].form, values[0].lo, values[0].hi, bands)
+
+
+def _bands(e: Emitter, row: Conv, planes: list[str], bands: int) -> list[list[str]]:
+    """Return the rows of the padded planes that each band of the output needs.
+
+    Band b of n has the output rows from H' * b // n up to H' * (b + 1) // n; H' is known only when the graph runs. The
+    rows of a band that has none are fewer than the kernel, so that every tap sees none.
+    """
+    if bands == 1:
+        return [planes]
+
+    def number(value: int) -> str:
+        return e.const([value], "int64")
+
+    kernel, axis = row.weight.shape[1], number(0)
+    room = e.op("Sub", e.op("Slice", e.op("Shape", planes[0]), number(0), number(1)), number(kernel))
+    height = e.op("Add", e.op("Div", room, number(row.stride)), number(1))
+    edges = [e.op("Div", e.op("Mul", height, number(b)), number(bands)) for b in range(bands + 1)]
+    edges = [e.op("Mul", edge, number(row.stride)) for edge in edges]
+    ends = [e.op("Add", edge, number(kernel - row.stride)) for edge in edges[1:]]
+    return [[e.op("Slice", p, a, b, axis) for p in planes] for a, b in zip(edges, ends, strict=False)]
 
 
 def _tap(e: Emitter, row: Conv, source: str, ky: int, kx: int, channels: tuple[int, int] | None = None) -> str:
@@ -179,7 +197,7 @@ def _leaky(e: Emitter, row: Conv, v: Value) -> Value:
         u = e.op("BitShift", e.cast(t, "uint32"), e.const(SLOPE_BITS, "uint32"), direction="RIGHT")
         negative = e.op("Add", e.cast(u, "int32"), e.const(lo, "int32"))
         parts.append(e.op("Add", e.op("Max", p, zero), negative))
-    return Value(tuple(parts), "int32", lo, row.hi)
+    return Value(tuple(parts), "int32", lo, row.hi)  # bands are counted by the caller
 
 
 def _root(e: Emitter, n: str) -> str:
@@ -195,7 +213,7 @@ def _root(e: Emitter, n: str) -> str:
     return e.op("Sub", r1, above)
 
 
-def gdn(e: Emitter, row: Gdn, x: Value, src: TensorSpec) -> Value:
+def gdn(e: Emitter, row: Gdn, x: Value, src: TensorSpec, _: int) -> Value:
     """GDN or inverse GDN row."""
     top = max(abs(src.lo), abs(src.hi))
     t = row.square_shift
@@ -219,20 +237,20 @@ def gdn(e: Emitter, row: Gdn, x: Value, src: TensorSpec) -> Value:
             m = e.op("Div", e.const(row.numerator, "int32"), m)
         out.append(e.op("Mul", value, m))
     half = np.int64(1) << (shift - 1)
-    return requantize(e, tuple(out), top * factor, half, shift, row.lo, row.hi)
+    return requantize(e, tuple(out), top * factor, half, shift, row.lo, row.hi, x.bands)
 
 
-def rescale(e: Emitter, row: Rescale, x: Value, src: TensorSpec) -> Value:
+def rescale(e: Emitter, row: Rescale, x: Value, src: TensorSpec, _: int) -> Value:
     """Rescale row."""
     parts = signed(e, x)
     if row.magnitude:
         parts = tuple(e.op("Abs", p) for p in parts)
     shift = row.shift.astype(np.int64)
     reach = np.full(shift.shape, max(abs(src.lo), abs(src.hi)), np.int64)
-    return requantize(e, parts, reach, (np.int64(1) << shift) >> 1, shift, row.lo, row.hi)
+    return requantize(e, parts, reach, (np.int64(1) << shift) >> 1, shift, row.lo, row.hi, x.bands)
 
 
-def scale_index(e: Emitter, row: ScaleIndex, x: Value, src: TensorSpec) -> Value:
+def scale_index(e: Emitter, row: ScaleIndex, x: Value, src: TensorSpec, _: int) -> Value:
     """Scale index row: a table over the values up to the last threshold, or one comparison per threshold."""
     thresholds = row.thresholds.astype(np.int64)
     last = int(thresholds[-1]) + 1 if thresholds.size else 0
@@ -248,10 +266,10 @@ def scale_index(e: Emitter, row: ScaleIndex, x: Value, src: TensorSpec) -> Value
             for one in over[1:]:
                 total = e.op("Add", total, one)
             parts.append(e.cast(total, "uint8"))
-    return Value(tuple(parts), "uint8", 0, thresholds.size)
+    return Value(tuple(parts), "uint8", 0, thresholds.size, x.bands)
 
 
-LOWER: Mapping[type[Row], Callable[[Emitter, Any, Value, TensorSpec], Value]] = {
+LOWER: Mapping[type[Row], Callable[[Emitter, Any, Value, TensorSpec, int], Value]] = {
     Conv: conv,
     Gdn: gdn,
     Rescale: rescale,
@@ -265,4 +283,4 @@ def finish(e: Emitter, v: Value, channels: int) -> str:
         parts = v.parts if v.form == "uint8" else tuple(e.cast(p, "uint8") for p in v.parts)
     else:
         parts = signed(e, v)
-    return interleave(e, parts, channels)
+    return assemble(e, parts, v.bands, channels)

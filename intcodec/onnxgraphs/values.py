@@ -4,8 +4,9 @@ What may live here: number forms and data movement; the rows are in `rows`.
 
     value -> unsigned form  u = value + offset (uint32)  -> digit planes (uint8, base 128)  -> MatMulInteger
 
-A tensor is one array [H, W, C], or the four phases of a pixel shuffle (order 2py + px). Whatever works pixel by pixel
-works on the phases, which stay in cache; they are interleaved only as digit planes, one byte each.
+A tensor is one array [H, W, C], or bands of rows of it, and each of those may be the four phases of a pixel shuffle
+(order 2py + px). Whatever works pixel by pixel works on these parts, which stay in cache: element-wise operators take
+less than half the time there. They are put together only as digit planes, one byte each. A band may have no rows.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def layout(lo: int, hi: int) -> Layout:
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor: its parts (1, or 4 phases), what they hold and its range.
+    """A tensor: its parts (per band 1, or 4 phases), what they hold, its range and its number of bands.
 
     form: "int32" or "uint8" hold the value itself, "uint32" holds value + layout(lo, hi).offset.
     """
@@ -64,6 +65,7 @@ class Value:
     form: str
     lo: int
     hi: int
+    bands: int = 1
 
 
 def signed(e: Emitter, v: Value) -> tuple[str, ...]:
@@ -105,14 +107,17 @@ def planes_of(e: Emitter, v: Value, channels: int) -> list[str]:
     """Return the interleaved uint8 digit planes [H, W, C] of a tensor, lowest first."""
     digits = layout(v.lo, v.hi).digits
     if v.form == "uint8" and digits == 1 and v.lo >= 0:
-        return [interleave(e, v.parts, channels)]
+        return [assemble(e, v.parts, v.bands, channels)]
     parts = [split_digits(e, u, digits) for u in unsigned(e, v)]
-    return [interleave(e, tuple(p[i] for p in parts), channels) for i in range(digits)]
+    return [assemble(e, tuple(p[i] for p in parts), v.bands, channels) for i in range(digits)]
 
 
-def interleave(e: Emitter, parts: tuple[str, ...], channels: int) -> str:
-    """Return the tensor [2H, 2W, C] of four phases [H, W, C] in order 2py + px; one part is returned as it is."""
-    if len(parts) == 1:
+def assemble(e: Emitter, parts: tuple[str, ...], bands: int, channels: int) -> str:
+    """Return the tensor that parts are of: bands joined, then four phases [H, W, C] interleaved to [2H, 2W, C]."""
+    phases = len(parts) // bands
+    if bands > 1:
+        parts = tuple(e.op("Concat", *parts[i::phases], axis=0) for i in range(phases))
+    if phases == 1:
         return parts[0]
     apart = e.const([0, 1, -1, channels], "int64")
     rows = [e.op("Reshape", e.op("Concat", *parts[i : i + 2], axis=2), apart) for i in (0, 2)]
@@ -121,7 +126,7 @@ def interleave(e: Emitter, parts: tuple[str, ...], channels: int) -> str:
 
 
 def requantize(
-    e: Emitter, raw: tuple[str, ...], reach: IntArray, bias: IntArray, shift: IntArray, lo: int, hi: int
+    e: Emitter, raw: tuple[str, ...], reach: IntArray, bias: IntArray, shift: IntArray, lo: int, hi: int, bands: int = 1
 ) -> Value:
     """Return clamp((raw + bias) >> shift, lo, hi) for int32 tensors with |raw| <= reach; all arrays int64 [C].
 
@@ -148,7 +153,7 @@ def requantize(
         out = tuple(e.cast(r, "uint32") for r in raw)
         if np.any(shift):
             out = tuple(e.op("BitShift", u, e.channelwise(shift, "uint32"), direction="RIGHT") for u in out)
-        return Value(out, "uint32", lo, hi)
+        return Value(out, "uint32", lo, hi, bands)
     fix = np.where(shift > 0, -(1 << (32 - shift)), 0)
     parts = []
     for r in raw:
@@ -158,4 +163,4 @@ def requantize(
         negative = e.cast(e.op("BitShift", u, e.const(31, "uint32"), direction="RIGHT"), "int32")
         v = e.op("Add", v, e.op("Mul", negative, e.channelwise(fix, "int32")))
         parts.append(e.op("Min", e.op("Max", v, e.const(lo, "int32")), e.const(hi, "int32")))
-    return Value(tuple(parts), "int32", lo, hi)
+    return Value(tuple(parts), "int32", lo, hi, bands)

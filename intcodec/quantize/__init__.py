@@ -1,7 +1,7 @@
 """The quantisation pass: a trained float model in, an integer network out. Needs torch (`intcodec[quantize]`).
 
-    lower      float modules      -> float rows, one per row of the integer network
-    calibrate  rows + pictures    -> the largest magnitude of every channel
-    fold       rows + magnitudes  -> integer rows: scales folded into weights, shifts chosen from the accumulator's bound
-    export     all of it          -> a proved, self-tested model bundle
+lower      float modules      -> float rows, one per row of the integer network
+calibrate  rows + pictures    -> the largest magnitude of every channel
+fold       rows + magnitudes  -> integer rows: scales folded into weights, shifts chosen from the accumulator's bound
+export     all of it          -> a proved, self-tested model bundle
 """

@@ -8,7 +8,18 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from intcodec.quantize.lower import Float, FloatCodec, FloatConv, FloatGdn, FloatGraph, FloatRescale, FloatRow
+from intcodec.quantize.lower import CONTEXT
+from intcodec.quantize.rows import (
+    Float,
+    FloatAdd,
+    FloatCodec,
+    FloatConcat,
+    FloatConv,
+    FloatGate,
+    FloatGdn,
+    FloatRescale,
+    FloatScaleIndex,
+)
 
 Magnitudes = dict[str, Float]
 
@@ -43,6 +54,9 @@ class FloatRunner:
             self.graph("h_a", tensors)
             tensors["z_hat"] = torch.round(tensors["z"] - medians) + medians
             self.graph("h_s", tensors)
+            if "context" in self.codec.graphs:
+                tensors["neighbours"] = neighbours(torch.round(tensors["y"]))
+                self.graph("context", tensors)
             mean = tensors.get("mean", torch.zeros(()))
             tensors["y_hat"] = torch.round(tensors["y"] - mean) + mean
         self.graph("g_s", tensors)
@@ -50,13 +64,14 @@ class FloatRunner:
 
     def graph(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
         """Run one graph on the tensors present and add its rows' outputs."""
-        graph: FloatGraph = self.codec.graphs[name]
-        for row in graph.rows:
-            if isinstance(row, (FloatConv, FloatGdn, FloatRescale)):
+        for row in self.codec.graphs[name].rows:
+            if isinstance(row, (FloatConcat, FloatAdd, FloatGate)):
+                tensors[row.name] = pair(row, tensors[row.input], tensors[row.other])
+            elif not isinstance(row, FloatScaleIndex):
                 tensors[row.name] = self.row(row, tensors[row.input])
 
-    def row(self, row: FloatRow, x: torch.Tensor) -> torch.Tensor:
-        """Return the output of one row, float32[1, C', H', W']."""
+    def row(self, row: FloatConv | FloatGdn | FloatRescale, x: torch.Tensor) -> torch.Tensor:
+        """Return the output of a row with one input, float32[1, C', H', W']."""
         if isinstance(row, FloatConv):
             top, left, bottom, right = row.pad
             weight, bias = self._weights[row.name]
@@ -67,7 +82,23 @@ class FloatRunner:
             gamma = torch.from_numpy(row.gamma).float()[:, :, None, None]
             norm = F.conv2d(x * x, gamma, torch.from_numpy(row.beta).float())
             return x * torch.sqrt(norm) if row.inverse else x * torch.rsqrt(norm)
-        return x.abs() if isinstance(row, FloatRescale) and row.magnitude else x
+        return x.abs() if row.magnitude else x
+
+
+def pair(row: FloatConcat | FloatAdd | FloatGate, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return the output of a row with two inputs, float32[1, C', H, W]."""
+    if isinstance(row, FloatConcat):
+        return torch.cat((a, b), dim=1)
+    if isinstance(row, FloatGate):
+        return a * torch.sigmoid(b)
+    return F.relu(a + b) if row.relu else a + b
+
+
+def neighbours(y_hat: torch.Tensor) -> torch.Tensor:
+    """Return what a context model sees at every position: float32[1, 12 * M, h, w] of y_hat [1, M, h, w]."""
+    h, w = y_hat.shape[-2:]
+    padded = F.pad(y_hat, (2, 2, 2, 0))
+    return torch.cat([padded[..., 2 + dy : 2 + dy + h, 2 + dx : 2 + dx + w] for dy, dx in CONTEXT], dim=1)
 
 
 def calibrate(codec: FloatCodec, pictures: Iterable[np.ndarray]) -> Magnitudes:

@@ -20,7 +20,8 @@ from intcodec.network import Network
 from intcodec.quantize import synthetic
 from intcodec.quantize.calibrate import calibrate
 from intcodec.quantize.fold import Precision, fold_codec
-from intcodec.quantize.lower import ARCHITECTURES, FloatCodec, lower_model
+from intcodec.quantize.lower import ARCHITECTURES, lower_model
+from intcodec.quantize.rows import FloatCodec
 
 #: Pictures of the generated calibration set.
 SYNTHETIC_COUNT = 24

@@ -12,13 +12,36 @@ from math import isqrt
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from intcodec.errors import InputError
-from intcodec.network import ACC_LIMIT, NORM_LIMIT, Conv, Gdn, Graph, Latent, Rescale, Row, ScaleIndex, TensorSpec
-from intcodec.quantize.lower import FRACTION, Fixed, FloatCodec, FloatConv, FloatGdn, FloatRescale, FloatScaleIndex
-
-Float = NDArray[np.float64]
+from intcodec.network import (
+    ACC_LIMIT,
+    NORM_LIMIT,
+    Add,
+    Concat,
+    Conv,
+    Gate,
+    Gdn,
+    Graph,
+    Latent,
+    Rescale,
+    Row,
+    ScaleIndex,
+    TensorSpec,
+)
+from intcodec.quantize.rows import (
+    FRACTION,
+    UNIT,
+    Float,
+    FloatAdd,
+    FloatCodec,
+    FloatConcat,
+    FloatConv,
+    FloatGate,
+    FloatGdn,
+    FloatRescale,
+    FloatScaleIndex,
+)
 
 #: LeakyReLU slope 0.01 in units of 2**-16.
 LEAKY_SLOPE = 655
@@ -38,17 +61,17 @@ class Precision:
     @property
     def activation_max(self) -> int:
         """Largest activation: 2**(bits - 1) - 1."""
-        return 2 ** (self.activation_bits - 1) - 1
+        return (1 << (self.activation_bits - 1)) - 1
 
     @property
     def weight_max(self) -> int:
         """Largest weight: 2**(bits - 1) - 1."""
-        return 2 ** (self.weight_bits - 1) - 1
+        return (1 << (self.weight_bits - 1)) - 1
 
     @property
     def latent_max(self) -> int:
         """Largest integer of a rounded latent that enters h_s or g_s."""
-        return 2 ** (self.latent_bits - 1) - 1
+        return (1 << (self.latent_bits - 1)) - 1
 
 
 @dataclass(frozen=True)
@@ -64,15 +87,23 @@ def fold_codec(
 ) -> tuple[dict[str, Graph], dict[str, Latent]]:
     """Return the integer graphs and latents of a lowered, calibrated model."""
     latents: dict[str, Latent] = {}
-    sources = {"x": _Source(TensorSpec("x", 3, 0, 255), np.full(3, 1 / 255))}
+    sources = {
+        "x": _Source(TensorSpec("x", 3, 0, 255), np.full(3, 1 / 255)),
+        UNIT: _Source(TensorSpec(UNIT, 1, 0, 1), np.ones(1)),
+    }
     for name in ("y", "z"):
         if f"{name}_hat" in magnitudes:
             latents[name], sources[f"{name}_hat"] = _latent(codec, name, magnitudes[f"{name}_hat"], precision)
+    if "context" in codec.graphs:
+        one = sources["y_hat"]
+        spec = TensorSpec("neighbours", 12 * one.spec.channels, one.spec.lo, one.spec.hi)
+        sources["neighbours"] = _Source(spec, np.tile(one.scale, 12))
     graphs = {}
     for graph in codec.graphs.values():
         inside = dict(sources)
         rows = [_fold_row(row, inside, magnitudes, precision) for row in graph.rows]
-        graphs[graph.name] = Graph(graph.name, (sources[graph.input].spec,), tuple(rows), graph.outputs)
+        inputs = tuple(sources[name].spec for name in graph.inputs)
+        graphs[graph.name] = Graph(graph.name, inputs, tuple(rows), graph.outputs)
         for name in graph.outputs:
             sources[name] = inside[name]
     return graphs, latents
@@ -81,7 +112,7 @@ def fold_codec(
 def _latent(codec: FloatCodec, name: str, largest: Float, precision: Precision) -> tuple[Latent, _Source]:
     """Choose the fixed point in which a rounded latent enters the next graph: as many bits as its range allows."""
     top = precision.latent_max
-    exact = name == "y" and codec.factorized == "z" and all(r.name != "mean" for r in codec.graphs["h_s"].rows)
+    exact = name != codec.factorized and all("mean" not in graph.outputs for graph in codec.graphs.values())
     bits = np.floor(np.log2(top / np.maximum(largest * precision.margin + 1, 1e-9)))
     kept = np.zeros_like(bits) if exact else np.clip(bits, 0, FRACTION)
     offset = np.zeros(len(largest)) if name != codec.factorized else np.rint(codec.medians * 2.0**FRACTION)
@@ -92,11 +123,14 @@ def _latent(codec: FloatCodec, name: str, largest: Float, precision: Precision) 
 
 def _fold_row(row: Any, sources: dict[str, _Source], magnitudes: Mapping[str, Float], precision: Precision) -> Row:
     src = sources[row.input]
+    largest = magnitudes.get(row.name)
     folded: Row
     if isinstance(row, FloatConv):
-        folded, scale = fold_conv(row, src.spec, src.scale, magnitudes.get(row.name), precision)
+        aligned = sources[row.align].scale if row.align else None
+        folded, scale = fold_conv(row, src.spec, src.scale, largest, precision, aligned)
     elif isinstance(row, FloatGdn):
-        folded, scale = fold_gdn(row, src.spec, src.scale, magnitudes[row.name], precision)
+        aligned = sources[row.align].scale if row.align else None
+        folded, scale = fold_gdn(row, src.spec, src.scale, magnitudes[row.name], precision, aligned)
     elif isinstance(row, FloatRescale):
         top = precision.activation_max
         shift = np.ceil(np.log2(_floor_scale(magnitudes[row.name] * precision.margin / top) / src.scale)).clip(0, 30)
@@ -106,10 +140,56 @@ def _fold_row(row: Any, sources: dict[str, _Source], magnitudes: Mapping[str, Fl
     elif isinstance(row, FloatScaleIndex):
         thresholds = np.floor(row_borders(row.scale_table) / src.scale[0]).clip(0, src.spec.hi)
         folded, scale = ScaleIndex(row.name, row.input, thresholds.astype(np.int32)), np.ones(1)
+    elif isinstance(row, FloatConcat):
+        folded = Concat(row.name, row.input, row.other)
+        scale = np.concatenate([src.scale, sources[row.other].scale])
+    elif isinstance(row, FloatAdd):
+        folded, scale = fold_add(row, src.scale, sources[row.other].scale, magnitudes[row.name], precision)
+    elif isinstance(row, FloatGate):
+        folded, scale = fold_gate(row, src, sources[row.other], magnitudes[row.name], precision)
     else:
         raise InputError(f"no integer form of {type(row).__name__}")
-    sources[row.name] = _Source(folded.out_spec({src.spec.name: src.spec}), scale)
+    specs = {name: source.spec for name, source in sources.items()}
+    sources[row.name] = _Source(folded.out_spec(specs), scale)
     return folded
+
+
+def fold_add(row: FloatAdd, a: Float, b: Float, largest: Float, precision: Precision) -> tuple[Add, Float]:
+    """Return the integer row of a sum of tensors with scales a and b, equal up to powers of two, and its scales."""
+    finer = np.minimum(a, b)
+    ups = [np.rint(np.log2(scale / finer)) for scale in (a, b)]
+    if any((np.abs(finer * 2.0**up / scale - 1) > 1e-6).any() for up, scale in zip(ups, (a, b), strict=True)):
+        raise InputError(f"row {row.name}: its inputs' scales are not aligned")
+    if max(float(up.max()) for up in ups) > 14:
+        raise InputError(f"row {row.name}: its inputs' scales are too far apart; calibrate on more pictures")
+    if row.fixed is not None:
+        step = np.rint(np.log2(row.fixed.scale / finer))
+        ups = [up - step.clip(None, 0) for up in ups]
+        return _add(row, ups, step.clip(0, None), row.fixed.lo, row.fixed.hi), np.full(len(a), row.fixed.scale)
+    top = precision.activation_max
+    hi, lo = (2 * top + 1, 0) if row.relu else (top, -top)
+    shift = np.ceil(np.log2(_floor_scale(largest * precision.margin / hi) / finer) - 1e-9).clip(0, 29)
+    return _add(row, ups, shift, lo, hi), finer * 2.0**shift
+
+
+def _add(row: FloatAdd, ups: list[Float], shift: Float, lo: int, hi: int) -> Add:
+    first, second, down = (v.astype(np.uint8) for v in (*ups, shift))
+    return Add(row.name, row.input, row.other, first, second, down, lo, hi)
+
+
+def fold_gate(row: FloatGate, a: _Source, b: _Source, largest: Float, precision: Precision) -> tuple[Gate, Float]:
+    """Return the integer row of a * sigmoid(b) and its scales; b has one scale for all channels."""
+    steps = np.arange(b.spec.lo, b.spec.hi + 1) * float(b.scale[0])
+    table = np.rint(32767 / (1 + np.exp(-steps))).astype(np.int16)
+    top = precision.activation_max
+    wanted = np.log2(_floor_scale(largest * precision.margin / top) / a.scale)
+    shift = 15 + np.ceil(wanted - 1e-9).clip(-14, 0)
+    return Gate(row.name, row.input, row.other, table, shift.astype(np.uint8), -top, top), a.scale * 2.0 ** (shift - 15)
+
+
+def _align(scale: Float, aligned: Float | None) -> Float:
+    """Round scales up to the other tensor's times a power of two."""
+    return scale if aligned is None else aligned * 2.0 ** np.ceil(np.log2(scale / aligned) - 1e-9).clip(-14, 14)
 
 
 def row_borders(scale_table: Float) -> Float:
@@ -128,7 +208,12 @@ def _floor_scale(scale: Float) -> Float:
 
 
 def fold_conv(
-    row: FloatConv, src: TensorSpec, scale_in: Float, largest: Float | None, precision: Precision
+    row: FloatConv,
+    src: TensorSpec,
+    scale_in: Float,
+    largest: Float | None,
+    precision: Precision,
+    aligned: Float | None = None,
 ) -> tuple[Conv, Float]:
     """Return the integer row of a convolution and the real scale of each of its outputs.
 
@@ -136,6 +221,7 @@ def fold_conv(
     |bias| + X * sum |w| (in digits as well) stays below 2**31.
     """
     lo, hi, scale = _conv_range(row, largest, precision)
+    scale = _align(scale, aligned)
     x, group = max(abs(src.lo), abs(src.hi)), row.upsample**2
     shift = np.full(len(row.bias), 24)
     while True:
@@ -163,7 +249,7 @@ def fold_conv(
 
 
 def _conv_range(row: FloatConv, largest: Float | None, precision: Precision) -> tuple[int, int, Float]:
-    fixed: Fixed | None = row.fixed
+    fixed = row.fixed
     if fixed is not None:
         return fixed.lo, fixed.hi, np.full(len(row.bias) // row.upsample**2, fixed.scale)
     assert largest is not None
@@ -174,19 +260,22 @@ def _conv_range(row: FloatConv, largest: Float | None, precision: Precision) -> 
 
 
 def fold_gdn(
-    row: FloatGdn, src: TensorSpec, scale_in: Float, largest: Float, precision: Precision
+    row: FloatGdn,
+    src: TensorSpec,
+    scale_in: Float,
+    largest: Float,
+    precision: Precision,
+    aligned: Float | None = None,
 ) -> tuple[Gdn, Float]:
     """Return the integer row of a GDN and the real scale of each of its outputs (docs/arithmetic.md section 4)."""
     x, top = max(abs(src.lo), abs(src.hi)), precision.activation_max
     t = max(0, (x * x).bit_length() - 15)
     q = (x * x + ((1 << t) >> 1)) >> t
     real = row.gamma * (scale_in * scale_in)[None, :] * 2.0**t  # of q
-    target = _floor_scale(largest * precision.margin / top)
-    # the free factor of each norm, as its root: as large as the norm's limit, gamma's width and the digit sums allow ...
+    target = _align(_floor_scale(largest * precision.margin / top), aligned)
+    # the free factor of each norm, as its root: as large as its limit, gamma's width and the digit sums allow ...
     root = np.sqrt(
-        np.minimum(
-            0.98 * NORM_LIMIT / (row.beta + (q + 384) * real.sum(axis=1)), 32600 / real.max(axis=1).clip(1e-30)
-        )
+        np.minimum(0.98 * NORM_LIMIT / (row.beta + (q + 384) * real.sum(axis=1)), 32600 / real.max(axis=1).clip(1e-30))
     )
     # ... then down by less than 2, so that the power of two between product and output gives the target scale exactly
     if row.inverse:  # scale = scale_in / root * 2**shift
@@ -207,7 +296,9 @@ def fold_gdn(
     else:
         shift, numerator = step + power, 2.0**power
         if (power < 0).any() or (shift < 1).any():
-            raise InputError(f"row {row.name}: the range of this normalisation does not fit; calibrate on more pictures")
+            raise InputError(
+                f"row {row.name}: the range of this normalisation does not fit; calibrate on more pictures"
+            )
     gdn = Gdn(
         row.name, row.input, gamma.astype(np.int16), beta.astype(np.int32), numerator.astype(np.int32),
         shift.astype(np.uint8), t, -top, top, row.inverse,
