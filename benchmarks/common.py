@@ -1,7 +1,7 @@
 """What the benchmarks share: where data, models and the peer are, and how a table is printed.
 
-What may live here: finding, caching, formatting. Nothing that measures. Whatever is expensive and does not change goes to
-out/, which git ignores, under a name that holds a hash of what it was made from.
+What may live here: finding, caching, formatting. Nothing that measures. Whatever is expensive and does not change goes
+to out/, which git ignores, under a name that holds a hash of what it was made from.
 
 INTCODEC_SHARED       folder with data/kodak and data/checkpoints; ../shared by default
 INTCODEC_PEER_PYTHON  a Python that has CompressAI; .venv-peer/bin/python by default
@@ -31,7 +31,7 @@ _MAKERS = ("quantize/*.py", "zoo/*.py", "onnxgraphs/*.py", "cdf.py", "descriptio
 
 
 class Missing(SystemExit):
-    """Something that this machine lacks, in one line on standard error; exit code 1 unless it is caught."""
+    """Something that this machine lacks: Python prints it on standard error and exits with 1, unless it is caught."""
 
 
 def require(path: Path) -> Path:
@@ -146,7 +146,8 @@ class Peer:
         Raises:
             Missing: the process ended; its message is on standard error.
         """
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         try:
             print(picture.resolve(), file=self._process.stdin, flush=True)
         except BrokenPipeError:

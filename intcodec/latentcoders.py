@@ -23,6 +23,7 @@ from intcodec.cdf import CdfTables
 from intcodec.errors import BitstreamError, ModelError
 from intcodec.latents import Symbols, checksum, from_symbols, tiles, to_symbols
 from intcodec.network import IntArray, Latent, Network, TensorSpec
+from intcodec.wavefront import NEIGHBOURS, walk
 
 if TYPE_CHECKING:
     from intcodec.engines import Engine
@@ -202,8 +203,74 @@ class HyperpriorCoder:
         return cropped["index"], cropped.get("mean")
 
 
+class ContextCoder:
+    """z as in a hyperprior; then y in wavefront order, each step's row and mean from its neighbours and h_s."""
+
+    sections = 2
+
+    def __init__(self, network: Network, engine: Engine) -> None:
+        self._engine = engine
+        self._h_a = network.graphs["h_a"]
+        self._z = _LatentIO(network, "z", "h_s")
+        self._y = _LatentIO(network, "y", "g_s", _tensor(network, "context", "index").hi + 1)
+        seen, params = (_tensor(network, "context", n) for n in ("neighbours", "params"))
+        made = _tensor(network, "h_s", "params")
+        latent = self._y.latent
+        if seen.channels != len(NEIGHBOURS) * latent.channels or not seen.lo <= latent.lo <= latent.hi <= seen.hi:
+            raise ModelError("latent y does not fit the neighbours of the context model")
+        if made.channels != params.channels or not params.lo <= made.lo <= made.hi <= params.hi:
+            raise ModelError("the output of h_s does not fit the context model")
+        if any(_tensor(network, "context", n).channels != latent.channels for n in ("index", "mean")):
+            raise ModelError("the outputs of the context model do not fit latent y")
+
+    @staticmethod
+    def fits(network: Network) -> bool:
+        """Return whether the network has a context model."""
+        if set(network.graphs) != {"g_a", "h_a", "h_s", "context", "g_s"} or set(network.latents) != {"y", "z"}:
+            return False
+        heads = network.graphs["h_s"].outputs, set(network.graphs["context"].outputs)
+        return heads == (("params",), {"index", "mean"})
+
+    def encode(self, y: IntArray) -> Coded:
+        """Code y int32[h, w, M]."""
+        z = to_symbols(self._engine.run("h_a", {"y": y})["z"], self._z.latent)
+        z_section = self._z.write(z, self._z.channel_rows(*z.shape[:2]))
+        encoder = rangecoder.Encoder(self._y.tables, rangecoder.lanes_for(y.size))
+
+        def quantise(rows: IntArray, columns: IntArray, index: IntArray, mean: IntArray) -> Symbols:
+            step = to_symbols(y[rows, columns][:, None], self._y.latent, mean)
+            encoder.encode(step, index)
+            return step
+
+        symbols, y_hat = walk(self._engine, self._y.latent, self._params(z, *y.shape[:2]), quantise)
+        return Coded((z_section, encoder.finish()), y_hat, checksum(symbols, checksum(z)))
+
+    def decode(self, sections: Sequence[Buffer], height: int, width: int) -> tuple[IntArray, int]:
+        """Return y_hat [height, width, M] and the CRC-32 of the symbols, z then y."""
+        z_size = self._h_a.out_sizes(height, width)["z"]
+        self._z.check_room(sections[0], *z_size)
+        self._y.check_room(sections[1], height, width)
+        z = self._z.read(sections[0], self._z.channel_rows(*z_size))
+        count = height * width * self._y.latent.channels
+        decoder = rangecoder.Decoder(sections[1], self._y.tables, rangecoder.lanes_for(count))
+
+        def decode(rows: IntArray, columns: IntArray, index: IntArray, mean: IntArray) -> Symbols:
+            return decoder.decode(index)
+
+        symbols, y_hat = walk(self._engine, self._y.latent, self._params(z, height, width), decode)
+        decoder.finish()
+        return y_hat, checksum(symbols, checksum(z))
+
+    def _params(self, z: Symbols, height: int, width: int) -> IntArray:
+        """Return what h_s derives from z, cropped to [height, width, 2M]."""
+        params = self._engine.run("h_s", {"z_hat": self._z.reconstruct(z, None)})["params"][:height, :width]
+        if params.shape[:2] != (height, width):
+            raise ModelError("h_s does not cover y")
+        return params
+
+
 #: Every strategy; exactly one fits a network.
-CODERS: Final[tuple[type[LatentCoder], ...]] = (FactorizedCoder, HyperpriorCoder)
+CODERS: Final[tuple[type[LatentCoder], ...]] = (FactorizedCoder, HyperpriorCoder, ContextCoder)
 
 
 def coder_for(network: Network, engine: Engine) -> LatentCoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import tiny
 from intcodec.bounds import prove
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.errors import InputError, ModelError
-from intcodec.network import Conv, Gdn, Graph, Network, Rescale, Row, ScaleIndex, TensorSpec
+from intcodec.network import Add, Concat, Conv, Gate, Gdn, Graph, Network, Rescale, Row, ScaleIndex, TensorSpec
 
 pytest.importorskip("onnx", reason="the exporter needs onnx")
 pytest.importorskip("onnxruntime", reason="the engine needs onnxruntime")
@@ -138,6 +139,41 @@ def test_rescale(magnitude: bool) -> None:
 def test_scale_index(top: int) -> None:
     thresholds = np.sort(np.random.default_rng(top).integers(0, top, 63)).astype(np.int32)
     check(one(ScaleIndex("v", "x", thresholds), 5, 0, top))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_of_two_tensors(seed: int) -> None:
+    """Whole tensors, bands and phases in every combination that the two sides can have."""
+    rng = np.random.default_rng(seed)
+    c = 4
+    ends = [(-2047, 2047), (0, 4095), (-32767, 32767), (-9, 30000), (-128, 127)]
+    (lo, hi), (lo2, hi2) = (ends[int(i)] for i in rng.integers(0, len(ends), 2))
+    up = random_conv(rng, c, 4 * c, 63, max(-lo, hi), lo=lo2, hi=hi2, upsample=2)
+    up = replace(up, weight=up.weight[:, :1, :1], pad=(0, 0, 0, 0))
+    again = replace(up, name="w", bias=up.bias[::-1].copy())
+    low = replace(up, name="low", upsample=1, weight=up.weight[:c], bias=up.bias[:c], shift=up.shift[:c])
+    table = rng.integers(0, 32768, hi2 - lo2 + 1).astype(np.int16)
+
+    def shifts(top: int) -> Any:
+        return rng.integers(0, top + 1, c).astype(np.uint8)
+
+    rows: list[Row] = [up, again, low]
+    for name, a, b in (("vw", "v", "w"), ("xl", "x", "low"), ("lx", "low", "low")):
+        rows.append(Add(f"add_{name}", a, b, shifts(13), shifts(13), shifts(20), -2047, 2047))
+        if b != "x":
+            rows.append(Gate(f"gate_{name}", a, b, table, shifts(20), -2047, 2047))
+    rows += [Concat("cat", "x", "low"), Concat("cats", "v", "w")]
+    rows.append(replace(low, name="after", input="cats", weight=np.repeat(low.weight, 2, axis=3) // 2))
+    check(Graph("g", (TensorSpec("x", c, lo, hi),), tuple(rows), ("after",)), ((1, 1), (7, 5)))
+
+
+@pytest.mark.parametrize("bands", [2, 3, 32])
+def test_bands(bands: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bands of rows, also where there are fewer rows than bands."""
+    monkeypatch.setattr(onnxgraphs, "BAND_BYTES", 1)
+    monkeypatch.setattr(onnxgraphs, "MAX_BANDS", bands)
+    for graph in tiny.network("mean-scale").graphs.values():
+        check(graph, ((1, 1), (16, 16), (19, 6)))
 
 
 def test_digits_give_back_the_number() -> None:

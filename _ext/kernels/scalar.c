@@ -11,15 +11,17 @@ static int32_t finish(int32_t acc, int32_t shift, const IcDot *d) {
     return v;
 }
 
-/* One pixel, 16 lanes. */
-static void dot1(const IcDot *d, const int16_t *x, int lanes, int lane, int32_t *acc) {
-    const int16_t *w = d->weight + 2 * lane;
-    memcpy(acc, d->bias + lane, IC_GROUP * sizeof *acc);
+/* One pixel, 16 lanes. Weights are `planar`, so that compilers turn the inner loops into widening vector products. */
+static void dot1(const IcDot *d, const int16_t *x, int lane, int lanes, int32_t *out) {
+    const int16_t *w = d->weight + lane;
+    int32_t acc[IC_GROUP];
+    memcpy(acc, d->bias + lane, sizeof acc);
     for (int r = 0; r < d->rows; r++, x += d->x_row)
-        for (int k = 0; k < d->pairs; k++, w += 2 * lanes) {
-            const int32_t x0 = x[2 * k], x1 = x[2 * k + 1];
-            for (int i = 0; i < IC_GROUP; i++) acc[i] = ic_add(acc[i], ic_add(w[2 * i] * x0, w[2 * i + 1] * x1));
+        for (int k = 0; k < 2 * d->pairs; k++, w += lanes) {
+            const int16_t value = x[k];
+            for (int i = 0; i < IC_GROUP; i++) acc[i] = ic_add(acc[i], w[i] * value);
         }
+    memcpy(out, acc, sizeof acc);
 }
 
 static void dot(const IcDot *d, int groups, int pixels) {
@@ -27,7 +29,7 @@ static void dot(const IcDot *d, int groups, int pixels) {
     for (int p = 0; p < pixels; p++)
         for (int lane = 0; lane < groups * IC_GROUP; lane += IC_GROUP) {
             const ptrdiff_t at = p * d->out_pixel + lane;
-            dot1(d, d->x + p * d->x_pixel, groups * IC_GROUP, lane, acc);
+            dot1(d, d->x + p * d->x_pixel, lane, groups * IC_GROUP, acc);
             for (int i = 0; i < IC_GROUP; i++) acc[i] = finish(acc[i], d->shift[lane + i], d);
             if (d->wide) memcpy((int32_t *)d->out + at, acc, sizeof acc);
             else
@@ -39,4 +41,4 @@ static void square(const int16_t *x, int16_t *q, int count, int shift) { ic_squa
 
 static void roots(const IcRoots *g) { ic_roots_tail(g, 0); }
 
-const IcIsa ic_scalar = {"scalar", IC_GROUP, 0, supported, dot, square, roots};
+const IcIsa ic_scalar = {"scalar", IC_GROUP, 1, supported, dot, square, roots};

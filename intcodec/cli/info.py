@@ -31,7 +31,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(described, indent=2))
     else:
-        for key, value in described.items():
+        # What the manifest repeats is left to --json.
+        manifest = {k: v for k, v in described.pop("manifest", {}).items() if k not in described and k != "sha256"}
+        for key, value in {**described, **manifest}.items():
             print(f"{key.replace('_', ' '):<20} {_plain(value)}")
     return 0
 

@@ -5,15 +5,15 @@ outputs carry the network's names, so a graph runs with plain onnxruntime:
 
     session.run(["x_hat"], {"y_hat": y_hat.astype(np.int32)})
 
-Operators: MatMulInteger, Pad, Slice, Concat, Shape, Reshape, Flatten, Split, Gather, Cast, BitShift, Add, Sub, Mul, Div, Min,
-Max, Abs, Greater, Identity; Sqrt inside GDN only, as an estimate that integers then correct (see `rows`).
+Operators: MatMulInteger, Pad, Slice, Concat, Shape, Reshape, Flatten, Split, Gather, Cast, BitShift, Add, Sub, Mul,
+Div, Min, Max, Abs, Greater, Identity; Sqrt inside GDN only, as an estimate that integers then correct (see `rows`).
 """
 
 from __future__ import annotations
 
 from intcodec.network import Conv, Graph, Row, TensorSpec
 from intcodec.onnxgraphs.emitter import Emitter
-from intcodec.onnxgraphs.rows import LOWER, finish
+from intcodec.onnxgraphs.rows import finish, lower
 from intcodec.onnxgraphs.values import Value
 
 #: Height and width of inputs in a picture of 768 x 512; they decide how many bands a tensor is cut into, only that.
@@ -42,7 +42,7 @@ def build(graph: Graph, expose_all: bool = False) -> bytes:
     sizes = graph.out_sizes(*NOMINAL.get(graph.inputs[0].name, (32, 48)))
     for row in graph.rows:
         bands = _bands(row, *sizes[row.name])
-        values[row.name] = LOWER[type(row)](e, row, values[row.inputs[0]], specs[row.inputs[0]], bands)
+        values[row.name] = lower(e, row, values, specs, bands)
     for name in [row.name for row in graph.rows] if expose_all else dict.fromkeys(graph.outputs):
         spec = specs[name]
         shape: list[int | str] = [f"{name}_h", f"{name}_w", spec.channels]
@@ -54,7 +54,7 @@ def _bands(row: Row, height: int, width: int) -> int:
     """Return how many bands of rows a row's output is computed in."""
     if not isinstance(row, Conv):
         return 1
-    phase = 4 * height * width * row.weight.shape[0] // row.upsample**4
+    phase: int = 4 * height * width * row.weight.shape[0] // row.upsample**4
     return max(1, min(MAX_BANDS, phase // BAND_BYTES))
 
 

@@ -14,14 +14,27 @@ last addition it holds acc - P[0], and so on up; `_check_horner` proves that all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import isqrt
-from typing import Any
 
 import numpy as np
 
 from intcodec.errors import ModelError
-from intcodec.network import ACC_LIMIT, SLOPE_BITS, Conv, Gdn, IntArray, Rescale, Row, ScaleIndex, TensorSpec
+from intcodec.network import (
+    ACC_LIMIT,
+    SLOPE_BITS,
+    Add,
+    Concat,
+    Conv,
+    Gate,
+    Gdn,
+    IntArray,
+    Rescale,
+    Row,
+    ScaleIndex,
+    TensorSpec,
+)
+from intcodec.onnxgraphs import pairs
 from intcodec.onnxgraphs.emitter import Emitter
 from intcodec.onnxgraphs.values import (
     BASE,
@@ -213,7 +226,7 @@ def _root(e: Emitter, n: str) -> str:
     return e.op("Sub", r1, above)
 
 
-def gdn(e: Emitter, row: Gdn, x: Value, src: TensorSpec, _: int) -> Value:
+def gdn(e: Emitter, row: Gdn, x: Value, src: TensorSpec) -> Value:
     """GDN or inverse GDN row."""
     top = max(abs(src.lo), abs(src.hi))
     t = row.square_shift
@@ -240,7 +253,7 @@ def gdn(e: Emitter, row: Gdn, x: Value, src: TensorSpec, _: int) -> Value:
     return requantize(e, tuple(out), top * factor, half, shift, row.lo, row.hi, x.bands)
 
 
-def rescale(e: Emitter, row: Rescale, x: Value, src: TensorSpec, _: int) -> Value:
+def rescale(e: Emitter, row: Rescale, x: Value, src: TensorSpec) -> Value:
     """Rescale row."""
     parts = signed(e, x)
     if row.magnitude:
@@ -250,7 +263,7 @@ def rescale(e: Emitter, row: Rescale, x: Value, src: TensorSpec, _: int) -> Valu
     return requantize(e, parts, reach, (np.int64(1) << shift) >> 1, shift, row.lo, row.hi, x.bands)
 
 
-def scale_index(e: Emitter, row: ScaleIndex, x: Value, src: TensorSpec, _: int) -> Value:
+def scale_index(e: Emitter, row: ScaleIndex, x: Value, src: TensorSpec) -> Value:
     """Scale index row: a table over the values up to the last threshold, or one comparison per threshold."""
     thresholds = row.thresholds.astype(np.int64)
     last = int(thresholds[-1]) + 1 if thresholds.size else 0
@@ -269,12 +282,24 @@ def scale_index(e: Emitter, row: ScaleIndex, x: Value, src: TensorSpec, _: int) 
     return Value(tuple(parts), "uint8", 0, thresholds.size, x.bands)
 
 
-LOWER: Mapping[type[Row], Callable[[Emitter, Any, Value, TensorSpec, int], Value]] = {
-    Conv: conv,
-    Gdn: gdn,
-    Rescale: rescale,
-    ScaleIndex: scale_index,
-}
+def lower(e: Emitter, row: Row, values: Mapping[str, Value], specs: Mapping[str, TensorSpec], bands: int) -> Value:
+    """Write the nodes of one row; return its tensor.
+
+    Raises:
+        ModelError: the row's sums cannot be held in int32, or its type is unknown.
+    """
+    x, src = values[row.input], specs[row.input]
+    if isinstance(row, Conv):
+        return conv(e, row, x, src, bands)
+    if isinstance(row, (Concat, Add, Gate)):
+        return pairs.lower(e, row, x, values[row.other], src, specs[row.other])
+    if isinstance(row, Gdn):
+        return gdn(e, row, x, src)
+    if isinstance(row, Rescale):
+        return rescale(e, row, x, src)
+    if isinstance(row, ScaleIndex):
+        return scale_index(e, row, x, src)
+    raise ModelError(f"row {row.name}: {type(row).__name__} has no ONNX form")
 
 
 def finish(e: Emitter, v: Value, channels: int) -> str:

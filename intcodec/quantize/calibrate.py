@@ -109,13 +109,14 @@ def calibrate(codec: FloatCodec, pictures: Iterable[np.ndarray]) -> Magnitudes:
         pictures: uint8[H, W, 3], H and W multiples of 64.
 
     Returns:
-        float64[C] by tensor name.
+        float64[C] by tensor name; under the name and "-" the largest magnitude of its negative values.
     """
     runner, largest = FloatRunner(codec), Magnitudes()
     with torch.inference_mode():
         for picture in pictures:
             x = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
             for name, tensor in runner.image(x).items():
-                top = tensor.abs().amax(dim=(0, 2, 3)).double().numpy()
-                largest[name] = np.maximum(largest[name], top) if name in largest else top
+                for key, value in ((name, tensor.abs()), (f"{name}-", -tensor)):
+                    top = value.amax(dim=(0, 2, 3)).clamp(min=0).double().numpy()
+                    largest[key] = np.maximum(largest[key], top) if key in largest else top
     return largest

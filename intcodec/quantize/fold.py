@@ -127,6 +127,8 @@ def _fold_row(row: Any, sources: dict[str, _Source], magnitudes: Mapping[str, Fl
     folded: Row
     if isinstance(row, FloatConv):
         aligned = sources[row.align].scale if row.align else None
+        if row.activation == "leaky" and largest is not None:  # what is negative was 100 times larger before
+            largest = np.maximum(largest, magnitudes[f"{row.name}-"] * 100 * precision.activation_max / 32768)
         folded, scale = fold_conv(row, src.spec, src.scale, largest, precision, aligned)
     elif isinstance(row, FloatGdn):
         aligned = sources[row.align].scale if row.align else None
@@ -183,7 +185,7 @@ def fold_gate(row: FloatGate, a: _Source, b: _Source, largest: Float, precision:
     table = np.rint(32767 / (1 + np.exp(-steps))).astype(np.int16)
     top = precision.activation_max
     wanted = np.log2(_floor_scale(largest * precision.margin / top) / a.scale)
-    shift = 15 + np.ceil(wanted - 1e-9).clip(-14, 0)
+    shift = 15 + np.ceil(wanted - 1e-9).clip(-14, 14)
     return Gate(row.name, row.input, row.other, table, shift.astype(np.uint8), -top, top), a.scale * 2.0 ** (shift - 15)
 
 
