@@ -25,4 +25,5 @@ extensions = [
     ),
 ]
 
-setup(ext_modules=cythonize(extensions, language_level=3, build_dir="build/cython"))
+modules = cythonize(extensions, language_level=3, build_dir="build/cython")  # type: ignore[no-untyped-call]
+setup(ext_modules=modules)

@@ -26,6 +26,8 @@ REPO = Path(__file__).resolve().parent.parent
 OUT = REPO / "out"
 DATA = Path(os.environ.get("INTCODEC_SHARED") or REPO.parent / "shared") / "data"
 ARCHS = ("bmshj2018_factorized", "bmshj2018_hyperprior", "mbt2018_mean")
+#: Slow to run, so measured only when asked for.
+MORE_ARCHS = ("mbt2018",)
 #: What a model's bytes are made by: a change here exports it again.
 _MAKERS = ("quantize/*.py", "zoo/*.py", "onnxgraphs/*.py", "cdf.py", "description.py", "model.py", "selftest.py")
 

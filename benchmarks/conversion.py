@@ -4,8 +4,8 @@
 
 Ours is exported here with the default calibration; every picture becomes a real file and is decoded from it. Bytes are
 those of the entropy coder's sections, which is what CompressAI's strings are; the container's share (header, lengths,
-checksums) is stated beside. CompressAI runs the same checkpoint with its own coder, and its picture is rounded to 8 bits
-as ours is. The exit code is 1 if a bar is missed.
+checksums) is stated beside. CompressAI runs the same checkpoint with its own coder, and its picture is rounded to 8
+bits as ours is. The exit code is 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import ARCHS, OUT, Peer, checkpoint, kodak, model_path, psnr, read, sha256, table, write_whole
+from common import ARCHS, MORE_ARCHS, OUT, Peer, checkpoint, kodak, model_path, psnr, read, sha256, table, write_whole
 
 import intcodec
 from intcodec import bitstream
@@ -126,7 +126,7 @@ def settings_of(pairs: Sequence[str]) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=24, choices=range(1, 25), metavar="N", help="how many of Kodak")
-    parser.add_argument("--arch", nargs="+", default=ARCHS, choices=ARCHS)
+    parser.add_argument("--arch", nargs="+", default=ARCHS, choices=ARCHS + MORE_ARCHS)
     parser.add_argument("--engine", help="native, onnxruntime or reference")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", nargs="+", default=(), metavar="NAME=VALUE", help="such as activation_bits=13")

@@ -3,10 +3,10 @@
     python benchmarks/kernels.py [--height 512] [--width 768] [--seconds 0.6] [--isa NAME] [--threads 1 2]
 
 The network has random weights and the shape of a 4-layer synthesis transform, N = 128, M = 192: transposed 5x5
-convolutions of stride 2 with IGDN after the first three. MACs are the true ones: 25 per input pixel and channel pair of a
-transposed convolution, C * C per pixel of a GDN. In the same run onnxruntime executes the same network in fp32 (its
-best form here: ConvTranspose, or one 3x3 Conv with four times the channels and DepthToSpace; the faster is quoted).
-Times are the best of the repetitions: the machine is shared.
+convolutions of stride 2 with IGDN after the first three. MACs are the true ones: 25 per input pixel and channel pair
+of a transposed convolution, C * C per pixel of a GDN. In the same run onnxruntime executes the same network in fp32
+(ConvTranspose, or one 3x3 Conv with four times the channels and DepthToSpace; the faster is quoted).
+Times are the best of the repetitions, with one thread in processor time: the machine is shared.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,13 +80,18 @@ def best(call: Callable[[], object], seconds: float, threads: int = 1) -> float:
     """
     clock = time.thread_time if threads == 1 else time.perf_counter
     call()
-    times = []
+    times: list[float] = []
     end = time.perf_counter() + seconds
     while not times or time.perf_counter() < end:
         start = clock()
         call()
         times.append(clock() - start)
     return min(times)
+
+
+def speed(seconds: float, gmac: float) -> str:
+    """Return time and rate as text."""
+    return f"{1e3 * seconds:8.2f} ms {gmac / seconds:7.1f} GMAC/s"
 
 
 def onnx_session(height: int, width: int, threads: int, form: str) -> Callable[[], object]:
@@ -110,7 +116,7 @@ def onnx_session(height: int, width: int, threads: int, form: str) -> Callable[[
             nodes.append(helper.make_node("DepthToSpace", [f"c{i}"], [f"y{i}"], blocksize=2, mode="CRD"))
         else:
             w = [constant(f"w{i}", cin, cout, 5, 5), constant(f"b{i}", cout)]
-            args = {"strides": [2, 2], "pads": [2, 2, 2, 2], "output_padding": [1, 1]}
+            args: dict[str, Any] = {"strides": [2, 2], "pads": [2, 2, 2, 2], "output_padding": [1, 1]}
             nodes.append(helper.make_node("ConvTranspose", [src, *w], [f"y{i}"], **args))
         src = f"y{i}"
         if i < len(LAYERS) - 1:
@@ -165,7 +171,7 @@ def main() -> None:
         for form in ("ConvTranspose", "Conv"):
             seconds = best(onnx_session(h, w, threads, form), args.seconds, threads)
             floats[threads] = min(seconds, floats.get(threads, seconds))
-            print(f"onnxruntime fp32 {form:13} {threads} thread(s) {1e3 * seconds:8.1f} ms  {total / seconds:6.1f} GMAC/s")
+            print(f"onnxruntime fp32 {form:13} {threads} thread(s) {speed(seconds, total)}")
     for isa in args.isa or [name for name, here in isa_levels() if here]:
         for threads in args.threads:
             engine = NativeEngine(network, threads, isa=isa)
@@ -173,13 +179,12 @@ def main() -> None:
                 for name, single, factor in singles:
                     spec = single.inputs[0]
                     x = rng.integers(spec.lo, spec.hi + 1, (h * factor, w * factor, spec.channels)).astype(spec.dtype)
-                    seconds = best(lambda g=single.name, n=spec.name, x=x: engine.run(g, {n: x}), args.seconds / 2)
-                    work = macs(single, h * factor, w * factor) / 1e9
-                    print(f"  {isa:11} {name:16} {1e3 * seconds:8.2f} ms {work / seconds:7.1f} GMAC/s")
+                    seconds = best(partial(engine.run, single.name, {spec.name: x}), args.seconds / 2)
+                    print(f"  {isa:11} {name:16} {speed(seconds, macs(single, h * factor, w * factor) / 1e9)}")
             x = rng.integers(-X, X + 1, (h, w, 192)).astype(np.int16)
-            seconds = best(lambda x=x: engine.run("g_s", {"y_hat": x}), args.seconds, threads)
+            seconds = best(partial(engine.run, "g_s", {"y_hat": x}), args.seconds, threads)
             ratio = f"  {floats[threads] / seconds:5.2f} x onnxruntime fp32" if threads in floats else ""
-            print(f"{isa:11} g_s {threads} thread(s) {1e3 * seconds:8.1f} ms {total / seconds:7.1f} GMAC/s{ratio}")
+            print(f"{isa:11} g_s {threads} thread(s) {speed(seconds, total)}{ratio}")
 
 
 if __name__ == "__main__":

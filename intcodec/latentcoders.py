@@ -211,8 +211,8 @@ class ContextCoder:
     def __init__(self, network: Network, engine: Engine) -> None:
         self._engine = engine
         self._h_a = network.graphs["h_a"]
-        self._z = _LatentIO(network, "z", "h_s")
-        self._y = _LatentIO(network, "y", "g_s", _tensor(network, "context", "index").hi + 1)
+        self._z = _LatentIO(network, "z", "h_a", "h_s")
+        self._y = _LatentIO(network, "y", "g_a", "g_s", _tensor(network, "context", "index").hi + 1)
         seen, params = (_tensor(network, "context", n) for n in ("neighbours", "params"))
         made = _tensor(network, "h_s", "params")
         latent = self._y.latent

@@ -37,9 +37,9 @@ SLOPE_BITS = 16
 
 def dtype_of(lo: int, hi: int) -> np.dtype[Any]:
     """Return the storage dtype of a tensor with values in [lo, hi]: uint8, int16 or int32."""
-    if 0 <= lo and hi <= 255:
+    if lo >= 0 and hi <= 255:
         return np.dtype(np.uint8)
-    if -32768 <= lo and hi <= 32767:
+    if lo >= -32768 and hi <= 32767:
         return np.dtype(np.int16)
     return np.dtype(np.int32)
 
@@ -379,7 +379,7 @@ def check_row(row: Row, specs: Mapping[str, TensorSpec], graph: str = "") -> Non
         out = w.shape[0]
         _require(w.shape[3] == src.channels, where, f"{w.shape[3]} input channels, {src.channels} given")
         _require(int(w.min()) > -32768, where, "weight -32768 is not allowed")
-        _require(-32768 < src.lo and src.hi <= 32767, where, "input does not fit int16")
+        _require(src.lo > -32768 and src.hi <= 32767, where, "input does not fit int16")
         _require(1 <= w.shape[1] <= 15 and 1 <= w.shape[2] <= 15, where, "kernel side must be 1..15")
         _check_vector(row.bias, np.int32, out, 1 - ACC_LIMIT, ACC_LIMIT - 1, where + " bias")
         _check_vector(row.shift, np.uint8, out, 0, 30, where + " shift")
@@ -396,7 +396,7 @@ def check_row(row: Row, specs: Mapping[str, TensorSpec], graph: str = "") -> Non
         _check_vector(row.numerator, np.int32, c, 0, NORM_LIMIT, where + " numerator")
         _check_vector(row.shift, np.uint8, c, 1, 30, where + " shift")
         _require(0 <= row.square_shift <= 15, where, "square_shift must be in [0, 15]")
-        _require(-32768 < src.lo and src.hi <= 32767, where, "input does not fit int16")
+        _require(src.lo > -32768 and src.hi <= 32767, where, "input does not fit int16")
     elif isinstance(row, Rescale):
         _check_vector(row.shift, np.uint8, src.channels, 0, 30, where + " shift")
     elif isinstance(row, ScaleIndex):

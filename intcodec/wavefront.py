@@ -47,9 +47,7 @@ def steps(height: int, width: int) -> Iterator[tuple[NDArray[np.intp], NDArray[n
         yield rows, t - SLOPE * rows
 
 
-def walk(
-    engine: Engine, latent: Latent, params: IntArray, symbols_of: StepSymbols
-) -> tuple[Symbols, IntArray]:
+def walk(engine: Engine, latent: Latent, params: IntArray, symbols_of: StepSymbols) -> tuple[Symbols, IntArray]:
     """Go through y step by step.
 
     Args:

@@ -106,8 +106,14 @@ def test_an_accumulator_beyond_int32_is_refused_not_wrapped():
 
 
 @pytest.mark.parametrize(
-    "x", [np.zeros((2, 2, 2), np.int16), np.zeros((2, 2, 1), np.int32), np.full((2, 2, 1), 2048, np.int16), np.zeros((0, 2, 1), np.int16)]
-)  # fmt: skip
+    "x",
+    [
+        np.zeros((2, 2, 2), np.int16),
+        np.zeros((2, 2, 1), np.int32),
+        np.full((2, 2, 1), 2048, np.int16),
+        np.zeros((0, 2, 1), np.int16),
+    ],
+)
 def test_inputs_of_the_wrong_shape_dtype_or_range_are_refused(x):
     with pytest.raises(InputError):
         engine([conv([[[[1]]]], 0, 0)], TensorSpec("x", 1, -2047, 2047)).run("g", {"x": x})

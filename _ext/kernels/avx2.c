@@ -1,7 +1,7 @@
 /* AVX2: a register tile of 6 pixels by 16 lanes, vpmaddwd and vpaddd.
  *
- * 12 accumulators, 2 weight vectors, 1 broadcast and 1 product are all 16 registers. vpmaddwd of two int16 pairs is exact
- * here: weights and activations are never -32768 on both sides.
+ * 12 accumulators, 2 weight vectors, 1 broadcast and 1 product are all 16 registers. vpmaddwd of two int16 pairs is
+ * exact here: weights and activations are never -32768 on both sides.
  */
 #include "kernels.h"
 

@@ -1,8 +1,8 @@
 /* AVX-512 VNNI: a register tile of up to 24 accumulators, one vpdpwssd per 32 multiply-adds.
  *
- * Tile shapes (pixels x groups of 16 lanes): 6x4, 8x3, 12x2, 12x1, and smaller ones for what is left of a row. Per pair of
- * inputs a 6x4 tile issues 4 weight loads, 6 broadcast loads and 24 vpdpwssd: the two multiplier ports are the limit, not
- * the load ports (vpdpwssd with an embedded broadcast would need 28 loads).
+ * Tile shapes (pixels x groups of 16 lanes): 6x4, 8x3, 12x2, 12x1, and smaller ones for what is left of a row. Per
+ * pair of inputs a 6x4 tile issues 4 weight loads, 6 broadcast loads and 24 vpdpwssd: the two multiplier ports are the
+ * limit, not the load ports (vpdpwssd with an embedded broadcast would need 28 loads).
  *
  * The accumulators go through inline assembly because gcc 12 spills every one of them around _mm512_dpwssd_epi32.
  */
@@ -95,8 +95,8 @@ INLINE void tile(const IcDot *d, const int16_t *x, char *out, const int groups, 
     finish(d, acc, groups, pixels, out);
 }
 
-/* One group and three taps at stride 1, where neighbouring pixels share their inputs: a broadcast of one input pixel feeds
- * the three outputs that it is a tap of, so the loads are 21 for 48 products instead of one each. */
+/* One group and three taps at stride 1, where neighbouring pixels share their inputs: a broadcast of one input pixel
+ * feeds the three outputs that it is a tap of, so the loads are 21 for 48 products instead of one each. */
 enum { SLIDE = 16, TAPS = 3 };
 
 static TARGET void slide(const IcDot *d, const int16_t *x, char *out) {
@@ -173,9 +173,9 @@ INLINE __m512i isqrt(__m512i n) {
     return _mm512_mask_add_epi32(r, low, r, _mm512_set1_epi32(1));
 }
 
-/* floor(k / r). Quotients below 2^19: the float quotient, its relative error below 2^-22, made smaller by 2^-21, is below
- * the true one by less than 1; the remainder corrects it. Else in double, where truncation is exact: a quotient that is
- * no integer is at least 2^-15 from one, the rounding below 2^-22. */
+/* floor(k / r). Quotients below 2^19: the float quotient, its relative error below 2^-22, made smaller by 2^-21, is
+ * below the true one by less than 1; the remainder corrects it. Else in double, where truncation is exact: a quotient
+ * that is no integer is at least 2^-15 from one, the rounding below 2^-22. */
 INLINE __m512i divide(__m512i k, __m512i r, int small) {
     if (small) {
         const __m512 d = _mm512_cvtepi32_ps(r), e = _mm512_rcp14_ps(d);

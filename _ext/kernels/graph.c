@@ -5,8 +5,8 @@
  *
  *     by phase   the channels of each phase (py, px) on their own, so that the taps that are zero throughout a phase
  *                (3x3, 3x2, 2x3, 2x2 for a 5x5 transposed convolution) are trimmed, and a block is stored in one piece
- *     merged     all phases of all channels together, [py][px][c]: for the 3 channels of the last layer, 12 lanes of one
- *                group instead of 3 lanes of four
+ *     merged     all phases of all channels together, [py][px][c]: for the 3 channels of the last layer, 12 lanes of
+ *                one group instead of 3 lanes of four
  *
  * A lane that holds no channel has zero weights, bias and shift.
  */

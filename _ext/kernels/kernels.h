@@ -6,8 +6,8 @@
  * requantises in the registers. A run is read as pairs of int16 because every SIMD set has the pair product (pmaddwd,
  * vpdpwssd, two smlal). `square` and `roots` are the two halves of GDN around the same `dot`.
  *
- * The contract is docs/arithmetic.md; scalar.c is its plain form in C and the truth for the other files. Sums wrap modulo
- * 2^32 in every set alike, so even a network without a proof cannot make two sets differ or the behaviour undefined.
+ * The contract is docs/arithmetic.md; scalar.c is its plain form in C and the truth for the other files. Sums wrap
+ * modulo 2^32 in every set alike, so a model without a proof gives wrong pixels but never undefined behaviour.
  */
 #ifndef INTCODEC_KERNELS_H
 #define INTCODEC_KERNELS_H
@@ -100,8 +100,8 @@ static inline int32_t ic_isqrt(int32_t n) {
     return (int32_t)root;
 }
 
-/* One value of the second half of GDN. r is at least 1 for every norm that the contract allows; the guard keeps a broken
- * model from dividing by zero. */
+/* One value of the second half of GDN. r is at least 1 for every norm that the contract allows; the guard keeps a
+ * broken model from dividing by zero. */
 static inline int32_t ic_gdn_value(int32_t x, int32_t norm, int32_t numerator, int shift, int32_t lo, int32_t hi,
                                    int inverse) {
     int32_t r = ic_isqrt(norm);

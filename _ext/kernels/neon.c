@@ -81,8 +81,8 @@ static void dot(const IcDot *d, int groups, int pixels) {
 
 static void square(const int16_t *x, int16_t *q, int count, int shift) { ic_square_body(x, q, count, shift); }
 
-/* A float estimate made smaller by 2^-20 is below the true root (itself below 2^15) by less than 1: its floor is right or
- * one too small, and one comparison says which. */
+/* A float estimate made smaller by 2^-20 is below the true root (itself below 2^15) by less than 1: its floor is right
+ * or one too small, and one comparison says which. */
 INLINE int32x4_t isqrt(int32x4_t n) {
     const int32x4_t r = vcvtq_s32_f32(vmulq_n_f32(vsqrtq_f32(vcvtq_f32_s32(n)), 1.0f - 0x1p-20f));
     const uint32x4_t low = vcgtq_s32(vmlsq_s32(n, r, r), vaddq_s32(r, r));
@@ -92,7 +92,8 @@ INLINE int32x4_t isqrt(int32x4_t n) {
 /* floor(k / r), in double, where truncation is exact: a quotient that is no integer is at least 2^-15 from one, and the
  * rounding of a quotient up to 2^30 is below 2^-22. */
 INLINE int32x4_t divide(int32x4_t k, int32x4_t r) {
-    const float64x2_t a = vdivq_f64(vcvtq_f64_s64(vmovl_s32(vget_low_s32(k))), vcvtq_f64_s64(vmovl_s32(vget_low_s32(r))));
+    const int64x2_t k0 = vmovl_s32(vget_low_s32(k)), r0 = vmovl_s32(vget_low_s32(r));
+    const float64x2_t a = vdivq_f64(vcvtq_f64_s64(k0), vcvtq_f64_s64(r0));
     const float64x2_t b = vdivq_f64(vcvtq_f64_s64(vmovl_high_s32(k)), vcvtq_f64_s64(vmovl_high_s32(r)));
     return vcombine_s32(vmovn_s64(vcvtq_s64_f64(a)), vmovn_s64(vcvtq_s64_f64(b)));
 }

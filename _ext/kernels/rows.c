@@ -4,8 +4,8 @@
 
 #include "graph.h"
 
-/* Pixels that pass through the scratch buffers at a time, multiples of every tile's width: for stores in pieces, and for
- * GDN, where squares, norms and gamma should all stay in the first-level cache. */
+/* Pixels that pass through the scratch buffers at a time, multiples of every tile's width: for stores in pieces, and
+ * for GDN, where squares, norms and gamma should all stay in the first-level cache. */
 enum { PIXELS = 48, GDN_PIXELS = 12 };
 
 typedef struct {
@@ -193,7 +193,8 @@ static void rescale_row(const IcRow *row, Line from, Line to, int width, int cha
     for (ptrdiff_t x = 0; x < width; x++) {
         for (int c = 0; c < channels; c++) {
             const int32_t v = get(from, x * channels + c);
-            line[c] = ic_rescale(row->magnitude && v < 0 ? (int32_t)(0u - (uint32_t)v) : v, row->shift[c], row->lo, row->hi);
+            const int32_t size = row->magnitude && v < 0 ? (int32_t)(0u - (uint32_t)v) : v;
+            line[c] = ic_rescale(size, row->shift[c], row->lo, row->hi);
         }
         put(to, x * channels, line, channels);
     }

@@ -6,9 +6,10 @@
  *      forgotten   | kept from before   | made in this step  | zero border, if the
  *                  | (halo of readers)  |                    | tensor ends here
  *
- * Going backwards from the rows that a step must deliver, every tensor learns how far it must be computed (`end`). No row is
- * computed twice, whatever the number of steps; a window holds one step's rows and the halo of its readers, however
- * tall the picture is. So the number of steps is free: it is the smallest that keeps all windows within the budget.
+ * Going backwards from the rows that a step must deliver, every tensor learns how far it must be computed (`end`). No
+ * row is computed twice, whatever the number of steps; a window holds one step's rows and the halo of its readers,
+ * however tall the picture is. So the number of steps is free: it is the smallest that keeps all windows within the
+ * budget.
  */
 #include <string.h>
 

@@ -9,8 +9,8 @@ typedef struct IcTeam IcTeam;
 void ic_team_run(int threads, void (*body)(void *context, IcTeam *team, int index), void *context);
 /* Wait until every thread of the team is here. */
 void ic_team_barrier(IcTeam *team);
-/* The next unclaimed item of job number `job`. Two counters take turns: while the team works on a job, thread 0 resets the
- * counter of the job after it. */
+/* The next unclaimed item of job number `job`. Two counters take turns: while the team works on a job, thread 0 resets
+ * the counter of the job after it. */
 int ic_team_next(IcTeam *team, int job);
 void ic_team_reset(IcTeam *team, int job);
 

@@ -1,11 +1,11 @@
-/* Compare every instruction set of this machine with the scalar one on random graphs, without Python: for sanitizers and for
- * foreign machines under an emulator. Built and run by tests/test_native.py:
+/* Compare every instruction set of this machine with the scalar one on random graphs, without Python: for sanitizers
+ * and for foreign machines under an emulator. Built and run by tests/test_native.py:
  *
  *     cc -std=c11 -O2 -I_ext/kernels _ext/kernels/check/check.c _ext/kernels/X.c ... -pthread -o check && ./check 40
  *
  * Each trial makes a chain of random rows with values at the ends of their ranges, runs it in scalar C, untiled and on
- * one thread, then with each set, each workspace size and several threads, and compares all tensors. Prints the number of
- * comparisons and a hash of the scalar results, which must be the same on every machine.
+ * one thread, then with each set, each workspace size and several threads, and compares all tensors. Prints the number
+ * of comparisons and a hash of the scalar results, which must be the same on every machine.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -189,7 +189,8 @@ int main(int argc, char **argv) {
         }
         ic_workspace_free(space);
         for (int t = 0; t <= rows; t++) free(want[t]), free(got[t]);
-        for (int i = 0; i < rows; i++) free(row[i].weight), free(row[i].bias), free(row[i].numerator), free(row[i].shift);
+        for (int i = 0; i < rows; i++)
+            free(row[i].weight), free(row[i].bias), free(row[i].numerator), free(row[i].shift);
     }
     for (int s = 0; ic_isa_at(s); s++)
         if (ic_isa_at(s)->supported()) printf("%s ", ic_isa_at(s)->name);
