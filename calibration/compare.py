@@ -36,7 +36,7 @@ def crops(count: int) -> Iterator[np.ndarray]:
     with zipfile.ZipFile(require(DATA / "train-crops.zip")) as archive:
         names = sorted(n for n in archive.namelist() if n.lower().endswith((".jpg", ".jpeg", ".png")))
         for k in np.random.default_rng(SEED).permutation(len(names))[:count]:
-            yield np.asarray(Image.open(io.BytesIO(archive.read(names[k]))).convert("RGB"))
+            yield np.array(Image.open(io.BytesIO(archive.read(names[k]))).convert("RGB"))
 
 
 def white_noise(count: int) -> Iterator[np.ndarray]:
@@ -56,6 +56,7 @@ SETS: dict[str, Callable[[], Iterator[np.ndarray]]] = {
 
 
 def main() -> None:
+    """Convert, measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=3, choices=range(1, 25), metavar="N", help="how many of Kodak")
     parser.add_argument("--arch", nargs="+", default=ARCHS[1:], choices=ARCHS)
@@ -66,7 +67,7 @@ def main() -> None:
     for arch in args.arch:
         peer = measure_peer(arch, pictures, args.threads)
         for name, calibration in SETS.items():
-            print(f"{arch}: {name}", file=sys.stderr, flush=True)
+            print(f"{arch}: {name}", file=sys.stderr, flush=True)  # minutes in all
             codec = intcodec.load(export(arch, None, calibration()), engine="native", threads=args.threads)
             loss = summarize(arch, measure(codec, pictures, peer))
             cells[name] += [f"{loss.bytes_percent:+.3f} %", f"{loss.psnr_db:+.4f}", f"{loss.worst_psnr_db:+.4f}"]

@@ -26,6 +26,7 @@ def sheet() -> np.ndarray:
 
 
 def main(path: Path) -> None:
+    """Write the sheet and say where."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(sheet()).save(path)
     print(path)

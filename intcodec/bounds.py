@@ -1,6 +1,6 @@
 """The proof that no accumulator of a network can overflow, from its integers alone.
 
-Uses nothing of the code that chose the shifts: only the description and docs/arithmetic.md section 7. Sums are Python
+Uses nothing of the code that chose the shifts: only the description and docs/arithmetic.md section 8. Sums are Python
 or int64 integers over int16 magnitudes; the largest possible is 15 * 15 * 2**15 * 2**15 * channels < 2**63 for any
 channel count below 2**25.
 """
@@ -34,7 +34,7 @@ def prove(network: Network) -> dict[str, int]:
     """Return the worst-case magnitude of every row's largest intermediate, as {"graph/row": bound}.
 
     The bound of a row holds for every input in its source tensor's range, for every partial sum in any order, and for
-    the partial sums of the digit form (docs/arithmetic.md section 7).
+    the partial sums of the digit form (docs/arithmetic.md section 8).
 
     Raises:
         ModelError: a bound reaches its limit, or two graphs disagree about a tensor that passes between them.
@@ -113,7 +113,7 @@ def pair_bound(row: Add | Gate, a: TensorSpec, b: TensorSpec, where: str = "pair
 
 
 def latent_bound(latent: Latent, graphs: Mapping[str, Graph]) -> int:
-    """Return the largest magnitude in the arithmetic of a latent (docs/arithmetic.md section 6)."""
+    """Return the largest magnitude in the arithmetic of a latent (docs/arithmetic.md section 7)."""
     sources = [g.specs()[latent.name] for g in graphs.values() if latent.name in g.outputs]
     means = [g.specs()["mean"] for g in graphs.values() if latent.name == "y" and "mean" in g.outputs]
     mean = int(np.abs(latent.offset.astype(np.int64)).max()) + sum(magnitude(m) for m in means)

@@ -1,6 +1,6 @@
 /* The integer network in C: packed rows, and a run of a graph over one picture.
  *
- * graph.c    what a row is: its weights packed for one instruction set, blocks of lanes, phases of an upsampling row
+ *     graph.c    what a row is: its weights packed for one instruction set, in blocks of lanes
  *     steps.c    how a picture is cut: windows of rows that slide down each tensor, and who needs which rows when
  *     rows.c     what a row does to some of its tensor's rows
  *     run.c      one call: workspace, threads, the loop over steps and rows
@@ -100,8 +100,7 @@ typedef struct {
 
 typedef enum { IC_LOAD, IC_COMPUTE, IC_STORE } IcTask;
 
-/* One entry of a step: load or store rows of a tensor, or compute a row (with the GDN that works in place behind it).
- * */
+/* One entry of a step: load or store rows of a tensor, or compute a row (and the GDN that works in place behind it). */
 typedef struct {
     IcTask task;
     int tensor;       /* load, store; the tensor written by a compute job */

@@ -1,5 +1,4 @@
-/* One call of a graph: a workspace, a team of threads, and the loop over steps and jobs that every thread walks alike.
- * */
+/* One call of a graph: workspace, team of threads, and the loop over steps and jobs that every thread walks alike. */
 #include <stdlib.h>
 #include <string.h>
 

