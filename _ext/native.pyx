@@ -35,6 +35,11 @@ cdef extern from "graph.h" nogil:
                      const int32_t *numerator, const uint8_t *shift, int square_shift, int inverse, int lo, int hi)
     int ic_graph_rescale(IcGraph *g, int src, IcType type, const uint8_t *shift, int magnitude, int lo, int hi)
     int ic_graph_index(IcGraph *g, int src, IcType type, const int32_t *threshold, int count)
+    int ic_graph_concat(IcGraph *g, int src, int other, IcType type)
+    int ic_graph_add(IcGraph *g, int src, int other, IcType type, const uint8_t *in_shift, const uint8_t *other_shift,
+                     const uint8_t *shift, int lo, int hi)
+    int ic_graph_gate(IcGraph *g, int src, int other, IcType type, const int16_t *table, int count, int table_lo,
+                      const uint8_t *shift, int lo, int hi)
     IcWorkspace *ic_workspace_new()
     void ic_workspace_free(IcWorkspace *w)
     int ic_graph_run(const IcGraph *g, IcWorkspace *w, int height, int width, void *const *data, size_t budget,
@@ -175,6 +180,45 @@ cdef class NativeGraph:
             first = &thresholds[0]
         self._added(ic_graph_index(self.g, src, TYPES[dtype], first, k), dtype, self.channels[src], (src,))
 
+    cdef int _pair(self, int src, int other, const uint8_t[::1] shift, int lo, int hi) except -1:
+        """Check a row of two tensors of as many channels each."""
+        cdef int c, i
+        self._source(src, True)
+        self._source(other, True)
+        c = self.channels[src]
+        _require(self.channels[other] == c and shift.shape[0] == c and lo <= hi, "bad channels, shift or range")
+        for i in range(c):
+            _require(shift[i] <= 30, "bad shift")
+        return c
+
+    def add_concat(self, int src, int other, str dtype):
+        """Add a row that puts the channels of `other` behind those of `src`."""
+        self._source(src, True)
+        self._source(other, True)
+        _require(self.types[src] == self.types[other] == dtype == "int16", "a concatenation is of int16 tensors")
+        cdef int c = self.channels[src] + self.channels[other]
+        _require(c <= MAX_CHANNELS, "bad number of channels")
+        self._added(ic_graph_concat(self.g, src, other, TYPES[dtype]), dtype, c, (src, other))
+
+    def add_add(self, int src, int other, str dtype, const uint8_t[::1] src_shift, const uint8_t[::1] other_shift,
+                const uint8_t[::1] shift, int lo, int hi):
+        """Add a sum row."""
+        cdef int c = self._pair(src, other, shift, lo, hi), i
+        _require(src_shift.shape[0] == c and other_shift.shape[0] == c, "bad shift")
+        for i in range(c):
+            _require(src_shift[i] <= 15 and other_shift[i] <= 15, "bad shift")
+        cdef int status = ic_graph_add(self.g, src, other, TYPES[dtype], &src_shift[0], &other_shift[0], &shift[0], lo,
+                                       hi)
+        self._added(status, dtype, c, (src, other))
+
+    def add_gate(self, int src, int other, str dtype, const int16_t[::1] table, int table_lo, const uint8_t[::1] shift,
+                 int lo, int hi):
+        """Add a gate row; table[i] belongs to the value table_lo + i of `other`."""
+        cdef int c = self._pair(src, other, shift, lo, hi), count = table.shape[0]
+        _require(1 <= count <= 65536 and -32768 <= table_lo <= 32768 - count, "bad table")
+        cdef int status = ic_graph_gate(self.g, src, other, TYPES[dtype], &table[0], count, table_lo, &shift[0], lo, hi)
+        self._added(status, dtype, c, (src, other))
+
     def out_sizes(self, int height, int width):
         """Return [(height, width)] of every tensor for inputs of (height, width).
 
@@ -185,7 +229,9 @@ cdef class NativeGraph:
         sizes = [(height, width)] * self.inputs
         for rule in self.sizes:
             h, w = sizes[rule[0]]
-            if len(rule) > 1:
+            if len(rule) == 2:
+                _require(sizes[rule[1]] == (h, w), f"{h}x{w} and {'x'.join(map(str, sizes[rule[1]]))} do not go together")
+            elif len(rule) > 1:
                 _, (top, left, bottom, right), kh, kw, stride, up = rule
                 h, w = h + top + bottom - kh, w + left + right - kw
                 _require(h >= 0 and w >= 0, "smaller than a kernel")

@@ -87,7 +87,8 @@ def model_path(arch: str, settings: dict[str, Any] | None = None) -> Path:
 
     Args:
         arch: the architecture.
-        settings: fields of `intcodec.quantize.fold.Precision` that differ from its defaults.
+        settings: fields of `intcodec.quantize.fold.Precision` that differ from its defaults; "hedge" replaces
+            `intcodec.quantize.fold.HEDGE`, where 0 is CompressAI's choice of scale rows.
     """
     makers = sorted(p for pattern in _MAKERS for p in (REPO / "intcodec").glob(pattern))
     key = json.dumps([sha256(checkpoint(arch)), [sha256(p) for p in makers], settings or {}])
@@ -108,12 +109,16 @@ def export(arch: str, settings: dict[str, Any] | None, pictures: Iterable[np.nda
     """
     from intcodec import zoo
     from intcodec.model import Model
-    from intcodec.quantize import export, synthetic
-    from intcodec.quantize.fold import Precision
+    from intcodec.quantize import export, fold, synthetic
 
     chosen = synthetic.pictures(export.SYNTHETIC_COUNT) if pictures is None else pictures
-    network = export.quantize(arch, zoo.load_checkpoint(arch, checkpoint(arch)), chosen, Precision(**(settings or {})))
-    return Model.build(network).data
+    fields = dict(settings or {})
+    usual, fold.HEDGE = fold.HEDGE, fields.pop("hedge", fold.HEDGE)
+    try:
+        model = zoo.load_checkpoint(arch, checkpoint(arch))
+        return Model.build(export.quantize(arch, model, chosen, fold.Precision(**fields))).data
+    finally:
+        fold.HEDGE = usual
 
 
 def peer_python() -> str:
@@ -137,10 +142,12 @@ class Peer:
             row = peer.measure(path)
     """
 
-    def __init__(self, arch: str, threads: int) -> None:
+    def __init__(self, arch: str, threads: int, passive: bool = False) -> None:
+        """Start it. With `passive`, its threads sleep at barriers instead of spinning: far faster on a busy machine."""
         script = Path(__file__).with_name("peer_compressai.py")
         command = [peer_python(), str(script), arch, str(checkpoint(arch)), str(threads)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        env = {**os.environ, **({"OMP_WAIT_POLICY": "PASSIVE"} if passive else {})}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
 
     def measure(self, picture: Path) -> dict[str, Any]:
         """Compress and decompress once: {"bytes", "psnr", "encode_s", "decode_s"}.

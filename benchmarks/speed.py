@@ -5,10 +5,14 @@
     python benchmarks/speed.py --megapixels 100
 
 Contenders take turns, round by round, because the machine is shared and its speed changes over time; the least time is
-quoted, the median in brackets. Everything is timed inside a process that has its model loaded: `encode` is picture to
-bytes, `decode` bytes to picture, coder included. `checked` is what `Codec.encode` does by default: it also decodes, to
-record a checksum of the pixels, for which CompressAI has no counterpart. The float rows are the networks alone,
-without any coder, in the two forms that a transposed convolution can take in onnxruntime.
+quoted, the median in brackets. Threads that spin at barriers gain a little on an idle machine and lose several times
+over where another process has a core, so CompressAI and the float networks run both ways (`sleeping` is the other one),
+and ratios are to the better of CompressAI's two. The output says so if the machine is busy.
+
+Everything is timed inside a process that has its model loaded: `encode` is picture to bytes, `decode` bytes to picture,
+coder included. `checked` is what `Codec.encode` does by default: it also decodes, to record a checksum of the pixels,
+for which CompressAI has no counterpart. The float rows are the networks alone, without any coder, in the two forms that
+a transposed convolution can take in onnxruntime.
 """
 
 from __future__ import annotations
@@ -40,6 +44,8 @@ COLUMNS = ("encode", "checked", "decode")
 PEER = "CompressAI"
 #: Names of the graphs' inputs, as in intcodec.network.
 INPUTS = {"g_a": "x", "h_a": "y", "h_s": "z_hat", "g_s": "y_hat"}
+#: Share of the machine that others may use before the figures are not worth quoting.
+BUSY = 0.05
 #: Rest before each measurement: threads of the one before spin on for a moment.
 REST = 0.1
 
@@ -128,7 +134,7 @@ def float_graphs(arch: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def float_session(module: Any, x: np.ndarray, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+def float_session(module: Any, x: np.ndarray, threads: int, spin: bool) -> Callable[[np.ndarray], np.ndarray]:
     """Return a call that runs a torch module in onnxruntime fp32, for inputs of the shape of `x`."""
     import onnxruntime
     import torch
@@ -140,17 +146,18 @@ def float_session(module: Any, x: np.ndarray, threads: int) -> Callable[[np.ndar
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     session = onnxruntime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
     return lambda value: session.run(None, {"x": value})[0]
 
 
-def floats(graphs: dict[str, Any], picture: np.ndarray, threads: int) -> Callable[[], Times]:
+def floats(graphs: dict[str, Any], picture: np.ndarray, threads: int, spin: bool) -> Callable[[], Times]:
     """Return a measurement of the float networks: g_a, h_a and h_s to encode, h_s and g_s to decode."""
     inputs = {"g_a": np.ascontiguousarray(picture.transpose(2, 0, 1)[None], dtype=np.float32) / 255}
     run: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     for name, after in (("g_a", ("h_a", "g_s")), ("h_a", ("h_s",)), ("h_s", ()), ("g_s", ())):
         if name in graphs:
-            run[name] = float_session(graphs[name], inputs[name], threads)
+            run[name] = float_session(graphs[name], inputs[name], threads, spin)
             out = run[name](inputs[name]) if after else None
             inputs.update(dict.fromkeys(after, out))
 
@@ -189,11 +196,12 @@ def rounds(contenders: dict[str, Callable[[], Times]], repeats: int) -> dict[str
 
 
 def show(arch: str, results: dict[str, list[Times]]) -> str:
-    """Return the table of an architecture; ratios are CompressAI's least time over the row's."""
+    """Return the table of an architecture; ratios are CompressAI's least time, in any of its rows, over the row's."""
     least = {
         name: {c: min(t[c] for t in runs) for c in COLUMNS if c in runs[0]} for name, runs in results.items()
     }  # fmt: skip
-    peer = least.get(PEER, {})
+    peers = [times for name, times in least.items() if name.startswith(PEER)]
+    peer = {c: min(times[c] for times in peers) for c in ("encode", "decode") if peers}
     rows = []
     for name, runs in results.items():
         cells = [f"{least[name][c]:.3f} ({median(t[c] for t in runs):.3f})" if c in runs[0] else "" for c in COLUMNS]
@@ -208,12 +216,29 @@ def side_by_side(arch: str, path: Path, threads: int, repeats: int) -> str:
     with ExitStack() as stack:
         contenders = {name: ours(codec, picture) for name, codec in our_codecs(arch, threads).items()}
         try:
-            contenders[PEER] = theirs(stack.enter_context(Peer(arch, threads)), path)
+            for how, passive in (("", False), (", sleeping", True)):
+                contenders[PEER + how] = theirs(stack.enter_context(Peer(arch, threads, passive)), path)
         except Missing as missing:
             print(f"*** without CompressAI: {missing}", file=sys.stderr)
         for form, graphs in float_graphs(arch).items():
-            contenders[f"onnxruntime fp32, {form}"] = floats(graphs, picture, threads)
+            for how, spin in (("", True), (", sleeping", False)):
+                contenders[f"onnxruntime fp32, {form}{how}"] = floats(graphs, picture, threads, spin)
         return show(arch, rounds(contenders, repeats))
+
+
+def warn_if_busy(when: str) -> None:
+    """Say loudly, among the figures, if other processes use the machine while this one sleeps."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return
+    ticks = []
+    for wait in (1.0, 0.0):
+        ticks.append(np.array(stat.read_text().split("\n", 1)[0].split()[1:9], np.int64))
+        time.sleep(wait)
+    spent = ticks[1] - ticks[0]
+    busy = 1 - float(spent[3:5].sum()) / max(int(spent.sum()), 1)  # all but idle and waiting for input
+    if busy > BUSY:
+        print(f"\n*** {when}, others used {busy:.0%} of this machine: DO NOT QUOTE THESE FIGURES ***", flush=True)
 
 
 def startup(repeats: int) -> str:
@@ -299,8 +324,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     if args.worker:
-        worker(*args.worker)
-    elif args.megapixels:
+        return worker(*args.worker)
+    warn_if_busy("before the run")
+    if args.megapixels:
         print(large(args.megapixels, args.threads))
     elif args.startup:
         print(startup(args.repeats))
@@ -310,6 +336,7 @@ def main() -> None:
         for arch in args.arch:
             print(f"\n{side_by_side(arch, path, args.threads, args.repeats)}", flush=True)
         print(f"\n{startup(args.repeats)}")
+    warn_if_busy("after the run")
 
 
 if __name__ == "__main__":

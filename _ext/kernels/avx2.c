@@ -132,5 +132,8 @@ static TARGET void roots(const IcRoots *g) {
     ic_roots_tail(g, c);
 }
 
-const IcIsa ic_avx2 = {"avx2", IC_GROUP, 0, supported, dot, square, roots};
+static TARGET void add(const IcPair *g) { IC_PAIR_BODY(g, ic_sum); }
+static TARGET void gate(const IcPair *g) { IC_PAIR_BODY(g, ic_product); }
+
+const IcIsa ic_avx2 = {"avx2", IC_GROUP, 0, supported, dot, square, roots, add, gate};
 #endif

@@ -220,5 +220,8 @@ static TARGET void roots(const IcRoots *g) {
     ic_roots_tail(g, c);
 }
 
-const IcIsa ic_avx512vnni = {"avx512vnni", 64, 0, supported, dot, square, roots};
+static TARGET void add(const IcPair *g) { IC_PAIR_BODY(g, ic_sum); }
+static TARGET void gate(const IcPair *g) { IC_PAIR_BODY(g, ic_product); }
+
+const IcIsa ic_avx512vnni = {"avx512vnni", 64, 0, supported, dot, square, roots, add, gate};
 #endif

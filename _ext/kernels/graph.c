@@ -66,6 +66,9 @@ void ic_graph_free(IcGraph *g) {
         ic_free(row->shift);
         ic_free(row->half);
         ic_free(row->threshold);
+        ic_free(row->table);
+        ic_free(row->in_shift);
+        ic_free(row->other_shift);
     }
     free(g->tensor);
     free(g->row);
@@ -76,7 +79,7 @@ void ic_graph_input(IcGraph *g, int index, int channels, IcType type) { g->tenso
 
 static IcRow *add(IcGraph *g, IcKind kind, int in, int channels, IcType type, int lo, int hi) {
     IcRow *row = &g->row[g->rows];
-    *row = (IcRow){.kind = kind, .in = in, .out = g->inputs + g->rows, .lo = lo, .hi = hi};
+    *row = (IcRow){.kind = kind, .in = in, .other = -1, .out = g->inputs + g->rows, .lo = lo, .hi = hi};
     g->tensor[row->out] = (IcTensor){channels, type};
     g->rows++;
     return row;
@@ -261,4 +264,37 @@ int ic_graph_index(IcGraph *g, int in, IcType type, const int32_t *threshold, in
     if (g->failed) return -1;
     memcpy(row->threshold, threshold, (size_t)count * sizeof *threshold);
     return 0;
+}
+
+int ic_graph_concat(IcGraph *g, int in, int other, IcType type) {
+    const int channels = g->tensor[in].channels + g->tensor[other].channels;
+    add(g, IC_CONCAT, in, channels, type, INT32_MIN, INT32_MAX)->other = other;
+    return 0;
+}
+
+static IcRow *add_pair(IcGraph *g, IcKind kind, int in, int other, IcType type, const uint8_t *shift, int lo, int hi) {
+    const int channels = g->tensor[in].channels;
+    IcRow *row = add(g, kind, in, channels, type, lo, hi);
+    row->other = other;
+    row->shift = widen(g, shift, channels);
+    row->half = take(g, channels, sizeof *row->half);
+    for (int c = 0; row->half && c < channels; c++) row->half[c] = (int32_t)((1u << shift[c]) >> 1);
+    return row;
+}
+
+int ic_graph_add(IcGraph *g, int in, int other, IcType type, const uint8_t *in_shift, const uint8_t *other_shift,
+                 const uint8_t *shift, int lo, int hi) {
+    IcRow *row = add_pair(g, IC_ADD, in, other, type, shift, lo, hi);
+    row->in_shift = widen(g, in_shift, g->tensor[in].channels);
+    row->other_shift = widen(g, other_shift, g->tensor[in].channels);
+    return g->failed ? -1 : 0;
+}
+
+int ic_graph_gate(IcGraph *g, int in, int other, IcType type, const int16_t *table, int count, int table_lo,
+                  const uint8_t *shift, int lo, int hi) {
+    IcRow *row = add_pair(g, IC_GATE, in, other, type, shift, lo, hi);
+    row->table_lo = table_lo, row->thresholds = count;
+    row->table = take(g, (size_t)count, sizeof *row->table);
+    for (int i = 0; row->table && i < count; i++) row->table[i] = table[i];
+    return g->failed ? -1 : 0;
 }

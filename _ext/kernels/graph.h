@@ -18,7 +18,7 @@
 #define IC_MAX_PAD 14
 
 typedef enum { IC_U8, IC_I16, IC_I32 } IcType;
-typedef enum { IC_CONV, IC_GDN, IC_RESCALE, IC_INDEX } IcKind;
+typedef enum { IC_CONV, IC_GDN, IC_RESCALE, IC_INDEX, IC_CONCAT, IC_ADD, IC_GATE } IcKind;
 
 /* A part of a pixel's lanes that lies together in the output tensor. */
 typedef struct {
@@ -37,19 +37,21 @@ typedef struct {
 
 typedef struct {
     IcKind kind;
-    int in, out;
+    int in, other, out; /* other: the second tensor of a row of two, else -1 */
     int lo, hi;
     /* conv */
     int kh, kw, stride, top, left, bottom, right, upsample, slope;
     /* blocks of a conv, or of gamma with one run */
     IcBlock *block;
     int blocks;
-    /* gdn, rescale */
+    /* gdn, rescale, add, gate */
     int32_t *numerator, *shift, *half;
     int square_shift, inverse, small, magnitude;
-    /* index */
-    int32_t *threshold;
-    int thresholds;
+    /* add */
+    int32_t *in_shift, *other_shift;
+    /* index; gate, a value for each value of `other` from table_lo on */
+    int32_t *threshold, *table;
+    int thresholds, table_lo; /* `thresholds` counts either */
 } IcRow;
 
 typedef struct {
@@ -79,6 +81,11 @@ int ic_graph_gdn(IcGraph *g, int in, IcType type, const int16_t *gamma, const in
                  const uint8_t *shift, int square_shift, int inverse, int lo, int hi);
 int ic_graph_rescale(IcGraph *g, int in, IcType type, const uint8_t *shift, int magnitude, int lo, int hi);
 int ic_graph_index(IcGraph *g, int in, IcType type, const int32_t *threshold, int count);
+int ic_graph_concat(IcGraph *g, int in, int other, IcType type);
+int ic_graph_add(IcGraph *g, int in, int other, IcType type, const uint8_t *in_shift, const uint8_t *other_shift,
+                 const uint8_t *shift, int lo, int hi);
+int ic_graph_gate(IcGraph *g, int in, int other, IcType type, const int16_t *table, int count, int table_lo,
+                  const uint8_t *shift, int lo, int hi);
 
 /* The rows [first, bottom) of a tensor that are in memory, as the kernels see them. Row numbers below 0 and from the
  * tensor's height on are zero borders. */

@@ -55,6 +55,18 @@ typedef struct {
     int channels, pixels;
 } IcRoots;
 
+/* A row of two tensors, pixels * channels values that lie together on either side (docs/arithmetic.md, section 6). */
+typedef struct {
+    const int16_t *a, *b;
+    int16_t *out16; /* one of the two is NULL */
+    int32_t *out32;
+    const int32_t *a_shift, *b_shift; /* add: [channels] */
+    const int32_t *shift, *half;      /* [channels], half = 2^(shift-1) or 0 */
+    const int32_t *table;             /* gate: values for b = table_lo .. table_lo + table_last */
+    int32_t table_lo, table_last, lo, hi;
+    int channels, pixels;
+} IcPair;
+
 typedef struct {
     const char *name;
     int lanes;  /* channels per block of packed weights, a multiple of IC_GROUP */
@@ -63,6 +75,8 @@ typedef struct {
     void (*dot)(const IcDot *d, int groups, int pixels); /* groups: lanes of this block / IC_GROUP */
     void (*square)(const int16_t *x, int16_t *q, int count, int shift);
     void (*roots)(const IcRoots *g);
+    void (*add)(const IcPair *g);
+    void (*gate)(const IcPair *g);
 } IcIsa;
 
 extern const IcIsa ic_scalar, ic_avx2, ic_avx512vnni, ic_neon;
@@ -117,6 +131,39 @@ static inline void ic_roots_tail(const IcRoots *g, int c) {
                 (int16_t)ic_gdn_value(g->x[p * g->x_pixel + c], g->norm[p * g->norm_pixel + c], g->numerator[c],
                                       g->shift[c], g->lo, g->hi, g->inverse);
 }
+
+/* clamp((v + half) >> s) in unsigned steps that a vector set has one instruction each for: adding 2^31 turns the
+ * arithmetic shift into a logical one. */
+static inline int32_t ic_pair_value(uint32_t v, int32_t half, int32_t s, int32_t lo, int32_t hi) {
+    const uint32_t top = 0x80000000u;
+    return ic_clamp((int32_t)(((v + (uint32_t)half + top) >> s) - (top >> s)), lo, hi);
+}
+
+/* Bodies of every set's `add` and `gate`, like `square`'s. The sums wrap; a gate's index is held inside its table
+ * whatever the values are. */
+static inline uint32_t ic_sum(const IcPair *g, ptrdiff_t i, int c) {
+    return ((uint32_t)(int32_t)g->a[i] << g->a_shift[c]) + ((uint32_t)(int32_t)g->b[i] << g->b_shift[c]);
+}
+static inline uint32_t ic_product(const IcPair *g, ptrdiff_t i, int c) {
+    (void)c;
+    return (uint32_t)(int32_t)g->a[i] * (uint32_t)g->table[ic_clamp(g->b[i] - g->table_lo, 0, g->table_last)];
+}
+#define IC_PAIR_BODY(g, VALUE)                                                                                  \
+    do {                                                                                                        \
+        const IcPair q = *(g); /* a copy: no store through `out` can change it */                               \
+        const int32_t *const half = q.half, *const shift = q.shift;                                             \
+        for (ptrdiff_t p = 0, at = 0; p < q.pixels; p++, at += q.channels) {                                    \
+            if (q.out16) {                                                                                      \
+                int16_t *restrict out = q.out16 + at;                                                           \
+                for (int c = 0; c < q.channels; c++)                                                            \
+                    out[c] = (int16_t)ic_pair_value(VALUE(&q, at + c, c), half[c], shift[c], q.lo, q.hi);       \
+            } else {                                                                                            \
+                int32_t *restrict out = q.out32 + at;                                                           \
+                for (int c = 0; c < q.channels; c++)                                                            \
+                    out[c] = ic_pair_value(VALUE(&q, at + c, c), half[c], shift[c], q.lo, q.hi);                \
+            }                                                                                                   \
+        }                                                                                                       \
+    } while (0)
 
 /* Body of every set's `square`; the compiler vectorises it for the set whose function includes it. */
 static inline void ic_square_body(const int16_t *x, int16_t *q, int count, int shift) {

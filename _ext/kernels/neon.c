@@ -115,5 +115,8 @@ static void roots(const IcRoots *g) {
     ic_roots_tail(g, c);
 }
 
-const IcIsa ic_neon = {"neon", IC_GROUP, 1, supported, dot, square, roots};
+static void add(const IcPair *g) { IC_PAIR_BODY(g, ic_sum); }
+static void gate(const IcPair *g) { IC_PAIR_BODY(g, ic_product); }
+
+const IcIsa ic_neon = {"neon", IC_GROUP, 1, supported, dot, square, roots, add, gate};
 #endif

@@ -219,6 +219,47 @@ static void index_row(const IcRow *row, Line from, Line to, int width, int chann
     }
 }
 
+static void concat_row(Line a, Line b, Line to, int width, int a_channels, int b_channels) {
+    const int16_t *left = (const int16_t *)a.at, *right = (const int16_t *)b.at;
+    int16_t *out = (int16_t *)to.at;
+    for (int x = 0; x < width; x++) {
+        memcpy(out, left, (size_t)a_channels * sizeof *out);
+        memcpy(out + a_channels, right, (size_t)b_channels * sizeof *out);
+        left += a_channels, right += b_channels, out += a_channels + b_channels;
+    }
+}
+
+static void pair_row(const IcIsa *isa, const IcRow *row, Line a, Line b, Line to, int width, int channels,
+                     int32_t *line) {
+    void (*const run)(const IcPair *) = row->kind == IC_ADD ? isa->add : isa->gate;
+    IcPair g = {
+        .a = (const int16_t *)a.at,
+        .b = (const int16_t *)b.at,
+        .out16 = to.type == IC_I16 ? (int16_t *)to.at : NULL,
+        .out32 = to.type == IC_I32 ? (int32_t *)to.at : line,
+        .a_shift = row->in_shift,
+        .b_shift = row->other_shift,
+        .shift = row->shift,
+        .half = row->half,
+        .table = row->table,
+        .table_lo = row->table_lo,
+        .table_last = row->thresholds - 1,
+        .lo = row->lo,
+        .hi = row->hi,
+        .channels = channels,
+        .pixels = width,
+    };
+    if (to.type != IC_U8) {
+        run(&g);
+        return;
+    }
+    g.pixels = 1;
+    for (ptrdiff_t x = 0; x < width; x++, g.a += channels, g.b += channels) {
+        run(&g);
+        put(to, x * channels, line, channels);
+    }
+}
+
 static void copy_row(Line from, Line to, ptrdiff_t count) {
     if (from.type == to.type) memcpy(to.at, from.at, (size_t)count * size_of(to.type));
     else if (from.type == IC_U8)
@@ -244,7 +285,14 @@ static void compute(const IcPlan *p, const IcJob *job, int from, int to, int par
         const Line source = window_row(in, y), target = output_row(out, y);
         if (row->kind == IC_GDN) gdn_row(p, row, source, target, out->width, s);
         else if (row->kind == IC_RESCALE) rescale_row(row, source, target, out->width, out->channels, s->line);
-        else index_row(row, source, target, out->width, out->channels, s->line);
+        else if (row->kind == IC_INDEX) index_row(row, source, target, out->width, out->channels, s->line);
+        else {
+            const IcPlane *second = &p->plane[row->other];
+            const Line other = window_row(second, y);
+            if (row->kind == IC_CONCAT)
+                concat_row(source, other, target, out->width, in->channels, second->channels);
+            else pair_row(p->graph->isa, row, source, other, target, out->width, out->channels, s->line);
+        }
     }
 }
 

@@ -41,4 +41,7 @@ static void square(const int16_t *x, int16_t *q, int count, int shift) { ic_squa
 
 static void roots(const IcRoots *g) { ic_roots_tail(g, 0); }
 
-const IcIsa ic_scalar = {"scalar", IC_GROUP, 1, supported, dot, square, roots};
+static void add(const IcPair *g) { IC_PAIR_BODY(g, ic_sum); }
+static void gate(const IcPair *g) { IC_PAIR_BODY(g, ic_product); }
+
+const IcIsa ic_scalar = {"scalar", IC_GROUP, 1, supported, dot, square, roots, add, gate};

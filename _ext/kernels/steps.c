@@ -50,13 +50,16 @@ static int fuses(const IcPlan *p, const IcRow *conv) {
     const IcPlane *from = &p->plane[conv->out], *to = &p->plane[gdn->out];
     if (gdn->kind != IC_GDN || gdn->in != conv->out || from->is_output || from->type == IC_I32) return 0;
     for (int i = next + 1; i < g->rows; i++)
-        if (g->row[i].in == conv->out) return 0;
+        if (g->row[i].in == conv->out || g->row[i].other == conv->out) return 0;
     return to->used ? to->type != IC_I32 : to->type == IC_I16;
 }
 
 static void make_jobs(IcPlan *p) {
     const IcGraph *g = p->graph;
-    for (int i = 0; i < g->rows; i++) p->plane[g->row[i].in].used = 1;
+    for (int i = 0; i < g->rows; i++) {
+        p->plane[g->row[i].in].used = 1;
+        if (g->row[i].other >= 0) p->plane[g->row[i].other].used = 1;
+    }
     for (int t = 0; t < g->inputs; t++)
         if (p->plane[t].used) p->job[p->jobs++] = (IcJob){.task = IC_LOAD, .tensor = t};
     for (int i = 0; i < g->rows; i++) {
@@ -96,6 +99,14 @@ static int due(const IcPlan *p, const IcPlane *plane, int step) {
     return row->kind == IC_CONV && row->upsample == 2 ? rows & ~1 : rows;
 }
 
+/* A reader needs the rows [first, bottom) of a tensor. A tensor that several rows read (a shortcut) keeps what the
+ * slowest of them has not read: each says so in every step, even in one in which it makes nothing. */
+static void need(IcPlane *in, int first, int bottom) {
+    in->first = at_most(in->first, first);
+    in->bottom = at_least(in->bottom, bottom);
+    in->end = at_least(in->end, at_most(bottom, in->height));
+}
+
 /* Move every tensor's window and goal from step - 1 to `step`. */
 static void go(IcPlan *p, int step) {
     for (int t = 0; t < p->planes; t++) {
@@ -112,7 +123,6 @@ static void go(IcPlan *p, int step) {
         job->scale = 1;
         if (job->task == IC_COMPUTE) {
             const IcRow *row = job->row;
-            IcPlane *in = &p->plane[row->in];
             job->scale = up(job);
             out->end = (out->end + job->scale - 1) / job->scale * job->scale;
             const int from = out->done / job->scale, to = out->end / job->scale;
@@ -121,9 +131,8 @@ static void go(IcPlan *p, int step) {
                 first = from * row->stride - row->top;
                 bottom = to ? (to - 1) * row->stride + row->kh - row->top : 0;
             }
-            in->first = at_most(in->first, first);
-            in->bottom = at_least(in->bottom, bottom);
-            in->end = at_least(in->end, at_most(bottom, in->height));
+            need(&p->plane[row->in], first, bottom);
+            if (row->other >= 0) need(&p->plane[row->other], first, bottom);
         }
         out->bottom = at_least(out->bottom, out->end);
     }

@@ -17,8 +17,8 @@ import numpy as np
 
 import intcodec._native as _native
 from intcodec.engines.reference import check_input
-from intcodec.errors import InputError, ModelError
-from intcodec.network import Conv, Gdn, Graph, IntArray, Network, Rescale, Row, ScaleIndex
+from intcodec.errors import InputError
+from intcodec.network import Add, Concat, Conv, Gate, Gdn, Graph, IntArray, Network, Rescale, Row, TensorSpec
 
 MAX_THREADS = 256
 #: Wished bytes of row windows: what the second-level cache and a slice of the third hold, per thread.
@@ -49,7 +49,6 @@ class NativeEngine:
 
         Raises:
             InputError: `isa` or INTCODEC_ISA is unknown or not available here, or `threads` is out of range.
-            ModelError: a row that this engine does not know.
         """
         self.network = network
         self.threads = _default_threads() if threads is None else threads
@@ -137,11 +136,12 @@ def _pack(graph: Graph, isa: str) -> Any:
     number = {name: i for i, name in enumerate(specs)}
     native = _native.NativeGraph(isa, [(s.channels, s.dtype.name) for s in graph.inputs], len(graph.rows))
     for row in graph.rows:
-        _add(native, row, number[row.inputs[0]], specs[row.name].dtype.name)
+        _add(native, row, [number[name] for name in row.inputs], specs)
     return native
 
 
-def _add(native: Any, row: Row, src: int, dtype: str) -> None:
+def _add(native: Any, row: Row, sources: list[int], specs: Mapping[str, TensorSpec]) -> None:
+    src, dtype = sources[0], specs[row.name].dtype.name
     if isinstance(row, Conv):
         arrays = _dense(row.weight, row.bias, row.shift)
         native.add_conv(src, dtype, *arrays, row.pad, row.stride, row.upsample, row.slope, row.lo, row.hi)
@@ -150,10 +150,14 @@ def _add(native: Any, row: Row, src: int, dtype: str) -> None:
         native.add_gdn(src, dtype, *arrays, row.square_shift, row.inverse, row.lo, row.hi)
     elif isinstance(row, Rescale):
         native.add_rescale(src, dtype, *_dense(row.shift), row.magnitude, row.lo, row.hi)
-    elif isinstance(row, ScaleIndex):
-        native.add_index(src, dtype, *_dense(row.thresholds))
+    elif isinstance(row, Concat):
+        native.add_concat(*sources, dtype)
+    elif isinstance(row, Add):
+        native.add_add(*sources, dtype, *_dense(row.input_shift, row.other_shift, row.shift), row.lo, row.hi)
+    elif isinstance(row, Gate):
+        native.add_gate(*sources, dtype, *_dense(row.table), specs[row.other].lo, *_dense(row.shift), row.lo, row.hi)
     else:
-        raise ModelError(f"row {row.name}: the native engine does not know {type(row).__name__}")
+        native.add_index(src, dtype, *_dense(row.thresholds))
 
 
 def _dense(*arrays: IntArray) -> tuple[IntArray, ...]:
