@@ -133,7 +133,9 @@ def main() -> int:
     parser.add_argument("--arch", nargs="+", default=ARCHS, choices=ARCHS + MORE_ARCHS)
     parser.add_argument("--engine", help="native, onnxruntime or reference")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--precision", nargs="+", default=(), metavar="NAME=VALUE", help="activation_bits=13, hedge=0 ...")
+    parser.add_argument(
+        "--precision", nargs="+", default=(), metavar="NAME=VALUE", help="activation_bits=13, hedge=0 ..."
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, every picture included")
     args = parser.parse_args()
     losses, details = [], {}

@@ -35,7 +35,7 @@ StepSymbols = Callable[[NDArray[np.intp], NDArray[np.intp], IntArray, IntArray],
 
 
 def steps(height: int, width: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Yield the rows and columns of each step's positions, rows ascending.
+    """Yield the rows and columns of each step's positions, rows ascending; steps without a position are left out.
 
     Args:
         height: of y, at least 1.
@@ -44,7 +44,8 @@ def steps(height: int, width: int) -> Iterator[tuple[NDArray[np.intp], NDArray[n
     for t in range(width + SLOPE * (height - 1)):
         first = max(0, -(-(t - width + 1) // SLOPE))
         rows = np.arange(first, min(height - 1, t // SLOPE) + 1)
-        yield rows, t - SLOPE * rows
+        if rows.size:  # a narrow picture has gaps
+            yield rows, t - SLOPE * rows
 
 
 def walk(engine: Engine, latent: Latent, params: IntArray, symbols_of: StepSymbols) -> tuple[Symbols, IntArray]:

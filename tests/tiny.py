@@ -1,6 +1,6 @@
 """Small networks with random integer weights, in the shape that real models have; no torch, made in milliseconds.
 
-tiny.network("factorized" | "hyperprior" | "mean-scale", seed=0)      N = 8, M = 12 channels
+tiny.network("factorized" | "hyperprior" | "mean-scale" | "context", seed=0)      N = 8, M = 12 channels
 tiny.picture(height, width, seed=0)                                   a smooth picture with texture and edges
 """
 
@@ -13,9 +13,22 @@ from typing import Any
 import numpy as np
 
 from intcodec.cdf import CdfTables, default_scale_table, gaussian_tables
-from intcodec.network import Conv, Gdn, Graph, Latent, Network, Rescale, Row, ScaleIndex, TensorSpec
+from intcodec.network import (
+    Add,
+    Concat,
+    Conv,
+    Gate,
+    Gdn,
+    Graph,
+    Latent,
+    Network,
+    Rescale,
+    Row,
+    ScaleIndex,
+    TensorSpec,
+)
 
-ARCHS = ("factorized", "hyperprior", "mean-scale")
+ARCHS = ("factorized", "hyperprior", "mean-scale", "context")
 FRACTION = 10
 ACT = 2047  # activations in [-ACT, ACT]
 WIDE = 2**24  # latents in [-WIDE, WIDE]
@@ -105,6 +118,30 @@ def _hyper_synthesis(rng: np.random.Generator, n: int, m: int, *, mean: bool) ->
     return Graph("h_s", (TensorSpec("z_hat", n, -ACT, ACT),), tuple(rows), outputs)
 
 
+def _context(rng: np.random.Generator, n: int, m: int) -> tuple[Graph, Graph]:
+    """Return h_s, which ends in an attention block, and the graph of a context model."""
+    zeros, sevens = np.zeros(2 * m, np.uint8), np.full(2 * m, 7, np.uint8)
+    sigmoid = np.rint(32767 / (1 + np.exp(-np.arange(-ACT, ACT + 1) / 256))).astype(np.int16)
+    h_s: tuple[Row, ...] = (
+        _conv(rng, "deconv0", ("z_hat", n, 100), n, 300, side=3, lo=-32768, upsample=2, slope=655),
+        _conv(rng, "deconv1", ("deconv0", n, 200), 2 * m, 300, side=3, upsample=2),
+        _conv(rng, "branch", ("deconv1", 2 * m, 200), 2 * m, 300, side=1),
+        Gate("gate", "deconv1", "branch", sigmoid, np.full(2 * m, 15, np.uint8), -ACT, ACT),
+        Add("params", "gate", "deconv1", zeros + 6, sevens, sevens, -ACT, ACT),
+    )
+    rows: tuple[Row, ...] = (
+        _conv(rng, "seen", ("neighbours", 12 * m, 150), 2 * m, 300, side=1),
+        Concat("joined", "params", "seen"),
+        _conv(rng, "hidden", ("joined", 4 * m, 300), 3 * m, 300, side=1, lo=-32768, slope=655),
+        _conv(rng, "scale", ("hidden", 3 * m, 200), m, 2 * 2**FRACTION, side=1, lo=0, hi=2**19, centre=2**FRACTION),
+        ScaleIndex("index", "scale", np.floor(default_scale_table()[:-1] * 2**FRACTION).astype(np.int32)),
+        _conv(rng, "mean", ("hidden", 3 * m, 200), m, 2**FRACTION, side=1, lo=-WIDE, hi=WIDE),
+    )
+    inputs = (TensorSpec("neighbours", 12 * m, -ACT, ACT), TensorSpec("params", 2 * m, -ACT, ACT))
+    made = Graph("h_s", (TensorSpec("z_hat", n, -ACT, ACT),), h_s, ("params",))
+    return made, Graph("context", inputs, rows, ("index", "mean"))
+
+
 def _latent(rng: np.random.Generator, name: str, channels: int, *, centred: bool = False) -> Latent:
     offset = np.zeros(channels, np.int32) if centred else rng.integers(-1500, 1500, channels).astype(np.int32)
     return Latent(name, FRACTION, offset, rng.integers(4, 7, channels).astype(np.uint8), -ACT, ACT)
@@ -121,11 +158,14 @@ def network(arch: str = "hyperprior", seed: int = 0, n: int = 8, m: int = 12) ->
     g_a, g_s = _analysis(rng, n, m), _synthesis(rng, n, m)
     if arch == "factorized":
         return Network(arch, {"g_a": g_a, "g_s": g_s}, {"y": _latent(rng, "y", m)}, {"y": _channel_tables(rng, m)})
-    mean = arch == "mean-scale"
-    h_a, h_s = _hyper_analysis(rng, n, m, magnitude=not mean), _hyper_synthesis(rng, n, m, mean=mean)
+    graphs = {"g_a": g_a, "h_a": _hyper_analysis(rng, n, m, magnitude=arch == "hyperprior")}
+    if arch == "context":
+        graphs["h_s"], graphs["context"] = _context(rng, n, m)
+    else:
+        graphs["h_s"] = _hyper_synthesis(rng, n, m, mean=arch == "mean-scale")
     latents = {"y": _latent(rng, "y", m, centred=True), "z": _latent(rng, "z", n)}
     tables = {"y": gaussian_tables(default_scale_table()), "z": _channel_tables(rng, n)}
-    return Network(arch, {"g_a": g_a, "h_a": h_a, "h_s": h_s, "g_s": g_s}, latents, tables)
+    return Network(arch, {**graphs, "g_s": g_s}, latents, tables)
 
 
 def model(arch: str = "hyperprior", seed: int = 0) -> Any:

@@ -160,11 +160,29 @@ static size_t measure(IcPlan *p) {
     return total;
 }
 
+/* Does no row look beside its pixel? */
+static int pointwise(const IcGraph *g) {
+    for (int i = 0; i < g->rows; i++) {
+        const IcRow *row = &g->row[i];
+        if (row->kind != IC_CONV) continue;
+        if (row->kh > 1 || row->kw > 1 || row->stride > 1 || row->upsample > 1) return 0;
+        if (row->top || row->left || row->bottom || row->right) return 0;
+    }
+    return 1;
+}
+
+/* Pixels up to which a narrow picture becomes one row. */
+#define FLAT_WIDTH 16
+#define FLAT_PIXELS 1024
+
 /* A smaller budget asks for the thinnest steps whatever they cost: tests. */
 #define SMALL_BUDGET ((size_t)1 << 20)
 
 size_t ic_plan_make(IcPlan *p, int height, int width, void *const *data, size_t budget) {
     int most = 1;
+    /* A kernel wants many pixels of a row at a time. The pixels of a context model's run are a column, so they are taken
+     * as a row: the arrays are the same. */
+    if (width < FLAT_WIDTH && height <= FLAT_PIXELS / width && pointwise(p->graph)) width *= height, height = 1;
     sizes(p, height, width, data);
     make_jobs(p);
     borders(p);
@@ -223,7 +241,7 @@ static void share(const IcPlan *p, IcJob *job, int threads) {
     job->split = 1;
     job->items = (rows + job->chunk - 1) / job->chunk;
     if (threads > 1 && job->task == IC_COMPUTE && job->row->kind == IC_CONV && !job->gdn && job->items < 2 * threads)
-        job->split = at_most(job->row->blocks, 2 * threads);
+        job->split = at_most(job->row->blocks, 4 * threads);
     job->items *= job->split;
 }
 
