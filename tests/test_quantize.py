@@ -130,3 +130,26 @@ def test_calibration_records_the_largest_magnitude_of_each_channel(pictures):
     each = [calibrate(codec, [p]) for p in pictures[:2]]
     assert np.array_equal(both["g_a_0"], np.maximum(each[0]["g_a_0"], each[1]["g_a_0"]))
     assert both["x"].max() <= 1
+
+
+def test_export_calibrates_on_a_folder_and_refuses_what_it_cannot_use(tmp_path):
+    from PIL import Image
+
+    from intcodec.quantize.export import export_model
+
+    torch.save({"state_dict": small_model("bmshj2018_factorized").state_dict()}, tmp_path / "small.pth.tar")
+    folder, out = tmp_path / "pictures", tmp_path / "small.intm"
+    arguments = ("bmshj2018_factorized", tmp_path / "small.pth.tar", None, "mse", False)
+    with pytest.raises(InputError, match="not a folder"):
+        export_model(*arguments, folder, out, progress=False)
+    folder.mkdir()
+    Image.fromarray(np.zeros((40, 200, 3), np.uint8)).save(folder / "small.png")
+    with pytest.raises(InputError, match="64x64"):
+        export_model(*arguments, folder, out, progress=False)
+    Image.fromarray(next(synthetic.pictures(1, 100))).save(folder / "a.png")
+    model = export_model(*arguments, folder, out, progress=False)
+    assert "1 pictures" in model.manifest["calibration"]
+    assert out.exists()
+    (folder / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"broken\.png"):
+        export_model(*arguments, folder, out, progress=False)
