@@ -2,9 +2,9 @@
 
     python benchmarks/exactness.py [--kodak 24] [--sizes 200] [-m MODEL ...]
 
-For each picture the graphs run in the codec's order; every intermediate tensor of the native engine (`trace`) and of the
-ONNX graphs (exported once more with all tensors as outputs) must equal the reference's. The picture is also encoded
-twice on every engine, which must give the same bytes, and decoded, which must give the same pixels.
+For each picture the graphs run in the order of the codec; every intermediate tensor of the native engine (`trace`) and
+of the ONNX graphs (exported once more with all tensors as outputs) must equal that of the reference. The picture is
+also encoded twice on every engine, which must give the same bytes, and decoded, which must give the same pixels.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from common import kodak, read
+
 from intcodec.codec import Codec, default_model
 from intcodec.engines import create
 from intcodec.latents import from_symbols, to_symbols

@@ -114,7 +114,8 @@ def calibrate(codec: FloatCodec, pictures: Iterable[np.ndarray]) -> Magnitudes:
     runner, largest = FloatRunner(codec), Magnitudes()
     with torch.inference_mode():
         for picture in pictures:
-            x = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255  # a copy: torch wants it writable
+            copy = torch.from_numpy(np.array(picture))  # torch wants it writable
+            x = copy.permute(2, 0, 1)[None].float() / 255
             for name, tensor in runner.image(x).items():
                 for key, value in ((name, tensor.abs()), (f"{name}-", -tensor)):
                     top = value.amax(dim=(0, 2, 3)).clamp(min=0).double().numpy()
