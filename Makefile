@@ -6,7 +6,7 @@ SOURCES = pyproject.toml setup.py $(wildcard _ext/*.pyx _ext/*.h _ext/kernels/*.
 .PHONY: demo test check peer model bench clean
 
 demo: .venv/demo.done          ## install, then encode and decode a real photograph on every engine
-	.venv/bin/python examples/demo.py $(IMAGE)
+	.venv/bin/python examples/demo.py $(or $(IMAGE),.venv/sample/skimage/data/coffee.png)
 
 test: .venv/test.done peer     ## install, then run every check and test
 	.venv/bin/ruff check .
@@ -32,8 +32,8 @@ bench: .venv/test.done peer    ## print the figures of the README (needs ../shar
 	$(PIP) --upgrade pip
 
 .venv/demo.done: .venv/bin/python $(SOURCES)
-	$(PIP) --editable .
-	$(PIP) --no-deps "scikit-image>=0.22,<0.27"   # for its sample photographs only
+	$(PIP) .
+	$(PIP) --no-deps --target .venv/sample "scikit-image>=0.22,<0.27"  # for its sample photographs only
 	touch $@
 
 .venv/test.done: .venv/bin/python $(SOURCES)
