@@ -38,6 +38,7 @@ bench: .venv/test.done peer    ## print the figures of the README (needs ../shar
 
 .venv/test.done: .venv/bin/python $(SOURCES)
 	$(PIP) --editable ".[test]"
+	scripts/setup-emulators.sh
 	touch $@
 
 clean:
