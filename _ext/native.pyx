@@ -49,6 +49,7 @@ cdef extern from "graph.h" nogil:
 cdef dict TYPES = {"uint8": IC_U8, "int16": IC_I16, "int32": IC_I32}
 cdef int MAX_SIDE = 1 << 24
 cdef int MAX_CHANNELS = 1 << 16
+cdef int MAX_KNOWN = 64
 
 
 def isa_levels():
@@ -59,6 +60,38 @@ def isa_levels():
         levels.append((ic_isa_at(i).name.decode(), bool(ic_isa_at(i).supported())))
         i += 1
     return levels
+
+
+ctypedef fused Value:
+    uint8_t
+    int16_t
+    int32_t
+
+
+cdef bint _within(const Value *x, Py_ssize_t count, Value lo, Value hi) noexcept nogil:
+    cdef Value low = x[0], high = x[0]
+    cdef Py_ssize_t i
+    for i in range(count):
+        low = x[i] if x[i] < low else low
+        high = x[i] if x[i] > high else high
+    return lo <= low and high <= hi
+
+
+def in_range(array, int lo, int hi):
+    """Is every value of a C-contiguous array [H, W, C], not empty, in [lo, hi], which its dtype holds?"""
+    cdef const uint8_t[:, :, ::1] a8
+    cdef const int16_t[:, :, ::1] a16
+    cdef const int32_t[:, :, ::1] a32
+    cdef Py_ssize_t count = array.size
+    _require(count > 0, "an empty array")
+    if array.itemsize == 1:
+        a8 = array
+        return _within[uint8_t](&a8[0, 0, 0], count, lo, hi)
+    if array.itemsize == 2:
+        a16 = array
+        return _within[int16_t](&a16[0, 0, 0], count, lo, hi)
+    a32 = array
+    return _within[int32_t](&a32[0, 0, 0], count, lo, hi)
 
 
 cdef class Workspace:
@@ -87,6 +120,7 @@ cdef class NativeGraph:
     cdef IcGraph *g
     cdef list types, channels, sizes  # dtype name and channels by tensor; per row (input, how its size follows)
     cdef list pool
+    cdef dict known  # sizes of all tensors by the inputs' size, for sizes seen lately
     cdef int inputs, rows, limit
     cdef readonly size_t last_bytes, last_steps
 
@@ -96,7 +130,7 @@ cdef class NativeGraph:
         cdef const IcIsa *table = ic_isa_find(name)
         _require(table != NULL, f"instruction set {isa!r} is not available")
         _require(len(inputs) > 0 and 0 <= rows < 4096, "bad number of tensors")
-        self.types, self.channels, self.sizes, self.pool = [], [], [], []
+        self.types, self.channels, self.sizes, self.pool, self.known = [], [], [], [], {}
         self.inputs, self.rows, self.limit = len(inputs), 0, rows
         self.g = ic_graph_new(table, self.inputs, rows)
         if self.g == NULL:
@@ -225,6 +259,9 @@ cdef class NativeGraph:
         Raises:
             ValueError: a side is smaller than a kernel, or too large.
         """
+        cdef list sizes = self.known.get((height, width))
+        if sizes is not None:
+            return sizes
         _require(1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE, "bad size")
         sizes = [(height, width)] * self.inputs
         for rule in self.sizes:
@@ -238,6 +275,9 @@ cdef class NativeGraph:
                 h, w = (h // stride + 1) * up, (w // stride + 1) * up
                 _require(h <= MAX_SIDE and w <= MAX_SIDE, "too large")
             sizes.append((h, w))
+        if len(self.known) >= MAX_KNOWN:
+            self.known.clear()
+        self.known[height, width] = sizes
         return sizes
 
     def run(self, list arrays, size_t budget, int threads):

@@ -6,6 +6,7 @@ The network has random weights and the shape of a 4-layer synthesis transform, N
 convolutions of stride 2 with IGDN after the first three. MACs are the true ones: 25 per input pixel and channel pair
 of a transposed convolution, C * C per pixel of a GDN. In the same run onnxruntime executes the same network in fp32
 (ConvTranspose, or one 3x3 Conv with four times the channels and DepthToSpace; the faster is quoted).
+Last comes a context model, run on a few positions at a time: 12 * 192 -> 384, 768 -> 640 -> 512 -> 384 channels.
 Times are the best of the repetitions, with one thread in processor time: the machine is shared.
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from intcodec.engines.native import NativeEngine, isa_levels
-from intcodec.network import Conv, Gdn, Graph, Network, TensorSpec
+from intcodec.network import Concat, Conv, Gdn, Graph, Network, TensorSpec
 
 X = 2047
 LAYERS = ((192, 128), (128, 128), (128, 128), (128, 3))
@@ -57,6 +58,20 @@ def synthesis(rng: np.random.Generator) -> Graph:
             rows.append(igdn(rng, f"igdn{i}", src, cout))
             src = rows[-1].name
     return Graph("g_s", (TensorSpec("y_hat", 192, -X, X),), tuple(rows), (src,))
+
+
+def context(rng: np.random.Generator) -> Graph:
+    """Return the graph `context` of an autoregressive model."""
+    specs = {s.name: s for s in (TensorSpec("neighbours", 2304, -X, X), TensorSpec("params", 384, -X, X))}
+    inputs, rows = tuple(specs.values()), list[Any]()
+    for name, src, cout in (("seen", "neighbours", 384), ("a", "joined", 640), ("b", "a", 512), ("c", "b", 384)):
+        if src == "joined":
+            rows.append(Concat("joined", "params", "seen"))
+            specs["joined"] = rows[-1].out_spec(specs)
+        w = rng.integers(-200, 201, (cout, 1, 1, specs[src].channels)).astype(np.int16)
+        rows.append(Conv(name, src, w, np.ones(cout, np.int32), np.full(cout, 15, np.uint8), -X, X))
+        specs[name] = rows[-1].out_spec(specs)
+    return Graph("context", inputs, tuple(rows), ("c",))
 
 
 def macs(graph: Graph, height: int, width: int) -> float:
@@ -163,7 +178,8 @@ def main() -> None:
     rng = np.random.default_rng(1)
     graph = synthesis(rng)
     singles = layers(graph)
-    network = Network("bench", {"g_s": graph, **{g.name: g for _, g, _ in singles}}, {}, {})
+    few = context(rng)
+    network = Network("bench", {"g_s": graph, "context": few, **{g.name: g for _, g, _ in singles}}, {}, {})
     total = macs(graph, h, w) / 1e9
     print(f"g_s 192->128->128->128->3 with IGDN, {args.width}x{args.height} picture: {total:.2f} GMAC")
     floats: dict[int, float] = {}
@@ -185,6 +201,11 @@ def main() -> None:
             seconds = best(partial(engine.run, "g_s", {"y_hat": x}), args.seconds, threads)
             ratio = f"  {floats[threads] / seconds:5.2f} x onnxruntime fp32" if threads in floats else ""
             print(f"{isa:11} g_s {threads} thread(s) {speed(seconds, total)}{ratio}")
+            for n in (1, 11, 16):
+                pixels = {s.name: rng.integers(-X, X + 1, (n, 1, s.channels)).astype(np.int16) for s in few.inputs}
+                seconds = best(partial(engine.run, "context", pixels), args.seconds / 4, threads)
+                gmac = n * sum(row.weight.size for row in few.rows if isinstance(row, Conv)) / 1e9
+                print(f"{isa:11} context n = {n:2} {threads} thread(s) {speed(seconds, gmac)}")
 
 
 if __name__ == "__main__":

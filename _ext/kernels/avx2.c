@@ -134,6 +134,9 @@ static TARGET void roots(const IcRoots *g) {
 
 static TARGET void add(const IcPair *g) { IC_PAIR_BODY(g, ic_sum); }
 static TARGET void gate(const IcPair *g) { IC_PAIR_BODY(g, ic_product); }
+static TARGET void index_of(int32_t *v, int count, const int32_t *threshold, int thresholds) {
+    ic_index_body(v, count, threshold, thresholds);
+}
 
-const IcIsa ic_avx2 = {"avx2", IC_GROUP, 0, supported, dot, square, roots, add, gate};
+const IcIsa ic_avx2 = {"avx2", IC_GROUP, 0, supported, dot, square, roots, add, gate, index_of};
 #endif

@@ -143,8 +143,64 @@ ROW(2, 12, 6, 3)
 ROW(3, 8, 4, 2)
 ROW(4, 6, 4, 2)
 
+/* Few pixels and many inputs, such as a context model's: the weights are read once, from the third-level cache, and that
+ * takes about as long as the products. So all tiles work on a piece of the weights that fits the first-level cache,
+ * while the next piece is being fetched; the sums wait in memory. */
+enum { FEW = 24, PIECE = 64 };
+
+INLINE void part(const IcDot *d, const int16_t *x, const char *weight, int pairs, const char *next, int32_t *sum,
+                 const int pixels) {
+    __m512i acc[24], w[4];
+    const ptrdiff_t s = 2 * d->x_pixel;
+    const char *x0 = (const char *)x, *x3 = x0 + 3 * s;
+#pragma GCC unroll 24
+    for (int i = 0; i < 4 * pixels; i++) acc[i] = _mm512_load_si512(sum + IC_GROUP * i);
+    for (; pairs > 0; pairs--, weight += 256, next += 128, x0 += 4, x3 += 4) {
+        _mm_prefetch(next, _MM_HINT_T0);
+        _mm_prefetch(next + 64, _MM_HINT_T0);
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) w[v] = _mm512_loadu_si512(weight + 64 * v);
+#pragma GCC unroll 6
+        for (int p = 0; p < pixels; p++) {
+            const __m512i b = pair_at((p < 3 ? x0 : x3) + (p % 3) * s);
+#pragma GCC unroll 4
+            for (int v = 0; v < 4; v++) __asm__("vpdpwssd %2, %1, %0" : "+v"(acc[4 * p + v]) : "v"(w[v]), "v"(b));
+        }
+    }
+#pragma GCC unroll 24
+    for (int i = 0; i < 4 * pixels; i++) _mm512_store_si512(sum + IC_GROUP * i, acc[i]);
+}
+
+static TARGET void few(const IcDot *d, int pixels) {
+    _Alignas(64) int32_t sum[FEW * 64];
+    const int tiles = (pixels + 5) / 6;
+    const char *weight = (const char *)d->weight;
+    for (int p = 0; p < pixels; p++)
+        for (int v = 0; v < 4; v++)
+            _mm512_store_si512(sum + 64 * p + IC_GROUP * v, _mm512_loadu_si512(d->bias + IC_GROUP * v));
+    for (int r = 0; r < d->rows; r++)
+        for (int k = 0, n; k < d->pairs; k += n, weight += 256 * n) {
+            n = d->pairs - k < PIECE ? d->pairs - k : PIECE;
+            for (int t = 0; t < tiles; t++) {
+                const int at = pixels * t / tiles, size = pixels * (t + 1) / tiles - at; /* 3 to 6 */
+                const int16_t *x = d->x + r * d->x_row + at * d->x_pixel + 2 * k;
+                const char *next = weight + 256 * n + 128 * n * t; /* two tiles fetch a piece */
+                if (size == 6) part(d, x, weight, n, next, sum + 64 * at, 6);
+                else if (size == 5) part(d, x, weight, n, next, sum + 64 * at, 5);
+                else if (size == 4) part(d, x, weight, n, next, sum + 64 * at, 4);
+                else part(d, x, weight, n, next, sum + 64 * at, 3);
+            }
+        }
+    for (int p = 0; p < pixels; p++) {
+        __m512i acc[4];
+        for (int v = 0; v < 4; v++) acc[v] = _mm512_load_si512(sum + 64 * p + IC_GROUP * v);
+        finish(d, acc, 4, 1, (char *)d->out + (d->wide ? 4 : 2) * p * d->out_pixel);
+    }
+}
+
 static TARGET void dot(const IcDot *d, int groups, int pixels) {
-    if (groups == 4) row4(d, pixels);
+    if (groups == 4 && pixels > 6 && pixels <= FEW && d->rows * d->pairs > 2 * PIECE) few(d, pixels);
+    else if (groups == 4) row4(d, pixels);
     else if (groups == 3) row3(d, pixels);
     else if (groups == 2) row2(d, pixels);
     else if (d->pairs == TAPS * d->tap_pairs && pixels >= SLIDE) {
@@ -222,6 +278,9 @@ static TARGET void roots(const IcRoots *g) {
 
 static TARGET void add(const IcPair *g) { IC_PAIR_BODY(g, ic_sum); }
 static TARGET void gate(const IcPair *g) { IC_PAIR_BODY(g, ic_product); }
+static TARGET void index_of(int32_t *v, int count, const int32_t *threshold, int thresholds) {
+    ic_index_body(v, count, threshold, thresholds);
+}
 
-const IcIsa ic_avx512vnni = {"avx512vnni", 64, 0, supported, dot, square, roots, add, gate};
+const IcIsa ic_avx512vnni = {"avx512vnni", 64, 0, supported, dot, square, roots, add, gate, index_of};
 #endif

@@ -95,6 +95,7 @@ typedef struct {
     int is_input, is_output; /* the caller's array `data` is read or written */
     void *data;
     int used;                /* has a window: some row reads it */
+    int direct;              /* the window is the caller's array itself */
     int left, right;         /* zero columns of the window */
     int first, bottom;       /* rows in the window during this step */
     int was_first, was_bottom; /* the same during the last step */
@@ -140,6 +141,8 @@ void *ic_workspace_get(IcWorkspace *w, int slot, size_t size);
 /* steps.c */
 /* Fill the plan for a picture (its arrays are the caller's); returns the bytes that ic_plan_place needs. */
 size_t ic_plan_make(IcPlan *p, int height, int width, void *const *data, size_t budget);
+/* How many of the wished threads a plan is worth. */
+int ic_plan_threads(const IcPlan *p, size_t budget, int threads);
 void ic_plan_place(IcPlan *p, char *memory);
 /* Go to a step: slide the windows, and set what each job has to do. Steps run in order from 0. */
 void ic_plan_step(IcPlan *p, int step, int threads);

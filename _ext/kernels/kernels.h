@@ -77,6 +77,7 @@ typedef struct {
     void (*roots)(const IcRoots *g);
     void (*add)(const IcPair *g);
     void (*gate)(const IcPair *g);
+    void (*index)(int32_t *v, int count, const int32_t *threshold, int thresholds); /* in place */
 } IcIsa;
 
 extern const IcIsa ic_scalar, ic_avx2, ic_avx512vnni, ic_neon;
@@ -164,6 +165,19 @@ static inline uint32_t ic_product(const IcPair *g, ptrdiff_t i, int c) {
             }                                                                                                   \
         }                                                                                                       \
     } while (0)
+
+/* Body of every set's `index`: the thresholds below each value. Counting them all is quicker than a search, in vectors. */
+static inline void ic_index_body(int32_t *v, int count, const int32_t *threshold, int thresholds) {
+    enum { PART = 64 };
+    for (int i = 0; i < count; i += PART) {
+        int32_t value[PART] = {0}, below[PART] = {0};
+        const int n = count - i < PART ? count - i : PART;
+        for (int k = 0; k < n; k++) value[k] = v[i + k];
+        for (int t = 0; t < thresholds; t++)
+            for (int k = 0; k < PART; k++) below[k] += threshold[t] < value[k];
+        for (int k = 0; k < n; k++) v[i + k] = below[k];
+    }
+}
 
 /* Body of every set's `square`; the compiler vectorises it for the set whose function includes it. */
 static inline void ic_square_body(const int16_t *x, int16_t *q, int count, int shift) {

@@ -117,6 +117,9 @@ static void roots(const IcRoots *g) {
 
 static void add(const IcPair *g) { IC_PAIR_BODY(g, ic_sum); }
 static void gate(const IcPair *g) { IC_PAIR_BODY(g, ic_product); }
+static void index_of(int32_t *v, int count, const int32_t *threshold, int thresholds) {
+    ic_index_body(v, count, threshold, thresholds);
+}
 
-const IcIsa ic_neon = {"neon", IC_GROUP, 1, supported, dot, square, roots, add, gate};
+const IcIsa ic_neon = {"neon", IC_GROUP, 1, supported, dot, square, roots, add, gate, index_of};
 #endif

@@ -200,21 +200,11 @@ static void rescale_row(const IcRow *row, Line from, Line to, int width, int cha
     }
 }
 
-/* Thresholds below v, by halving: `low` of them are known to be below. */
-static int32_t index_of(const int32_t *threshold, int count, int32_t v) {
-    int low = 0;
-    while (count > 0) {
-        const int half = count / 2, below = threshold[low + half] < v;
-        low += below ? half + 1 : 0;
-        count = below ? count - half - 1 : half;
-    }
-    return low;
-}
-
-static void index_row(const IcRow *row, Line from, Line to, int width, int channels, int32_t *line) {
+static void index_row(const IcIsa *isa, const IcRow *row, Line from, Line to, int width, int channels,
+                      int32_t *line) {
     for (ptrdiff_t x = 0; x < width; x++) {
-        for (int c = 0; c < channels; c++)
-            line[c] = index_of(row->threshold, row->thresholds, get(from, x * channels + c));
+        for (int c = 0; c < channels; c++) line[c] = get(from, x * channels + c);
+        isa->index(line, channels, row->threshold, row->thresholds);
         put(to, x * channels, line, channels);
     }
 }
@@ -285,7 +275,8 @@ static void compute(const IcPlan *p, const IcJob *job, int from, int to, int par
         const Line source = window_row(in, y), target = output_row(out, y);
         if (row->kind == IC_GDN) gdn_row(p, row, source, target, out->width, s);
         else if (row->kind == IC_RESCALE) rescale_row(row, source, target, out->width, out->channels, s->line);
-        else if (row->kind == IC_INDEX) index_row(row, source, target, out->width, out->channels, s->line);
+        else if (row->kind == IC_INDEX)
+            index_row(p->graph->isa, row, source, target, out->width, out->channels, s->line);
         else {
             const IcPlane *second = &p->plane[row->other];
             const Line other = window_row(second, y);

@@ -52,12 +52,13 @@ static void walk(void *context, IcTeam *team, int index) {
 int ic_graph_run(const IcGraph *g, IcWorkspace *w, int height, int width, void *const *data, size_t budget, int threads,
                  size_t *used) {
     const size_t planes = (size_t)(g->inputs + g->rows), jobs = 2 * planes; /* load or store, and compute */
-    Call call = {.plan = {.graph = g, .planes = (int)planes}, .threads = threads < 1 ? 1 : threads};
+    Call call = {.plan = {.graph = g, .planes = (int)planes}, .threads = threads};
     char *memory = ic_workspace_get(w, SLOT_PLAN, planes * sizeof(IcPlane) + jobs * sizeof(IcJob));
     if (!memory) return -1;
     call.plan.plane = (IcPlane *)memory;
     call.plan.job = (IcJob *)(memory + planes * sizeof(IcPlane));
     const size_t bytes = ic_plan_make(&call.plan, height, width, data, budget);
+    call.threads = ic_plan_threads(&call.plan, budget, threads);
     call.scratch_bytes = (ic_scratch_bytes(g) + 127) / 64 * 64;
     call.scratch = ic_workspace_get(w, SLOT_SCRATCH, call.scratch_bytes * (size_t)call.threads);
     char *windows = ic_workspace_get(w, SLOT_WINDOWS, bytes + 64);

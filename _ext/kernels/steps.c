@@ -18,7 +18,14 @@
 static int at_most(int a, int b) { return a < b ? a : b; }
 static int at_least(int a, int b) { return a > b ? a : b; }
 
-static int up(const IcJob *job) { return job->row->kind == IC_CONV ? job->row->upsample : 1; }
+/* Does a row look at nothing beside its pixel? */
+static int pointwise(const IcRow *row) {
+    if (row->kind != IC_CONV) return 1;
+    return row->kh == 1 && row->kw == 1 && row->stride == 1 && row->upsample == 1 &&
+           !(row->top || row->left || row->bottom || row->right);
+}
+
+static int up_of(const IcRow *row) { return row->kind == IC_CONV ? row->upsample : 1; }
 
 static void sizes(IcPlan *p, int height, int width, void *const *data) {
     const IcGraph *g = p->graph;
@@ -54,14 +61,29 @@ static int fuses(const IcPlan *p, const IcRow *conv) {
     return to->used ? to->type != IC_I32 : to->type == IC_I16;
 }
 
+/* Can an input's readers work on the caller's array? It has no zero border, and is not 64 bytes longer than its values:
+ * only readers that look at single pixels may, and no odd run. */
+static int direct(const IcPlan *p, int t) {
+    const IcGraph *g = p->graph;
+    if (p->plane[t].type == IC_U8 || p->plane[t].channels % 2) return 0;
+    for (int i = 0; i < g->rows; i++) {
+        const IcRow *row = &g->row[i];
+        if ((row->in == t || row->other == t) && !pointwise(row)) return 0;
+    }
+    return 1;
+}
+
 static void make_jobs(IcPlan *p) {
     const IcGraph *g = p->graph;
     for (int i = 0; i < g->rows; i++) {
         p->plane[g->row[i].in].used = 1;
         if (g->row[i].other >= 0) p->plane[g->row[i].other].used = 1;
     }
-    for (int t = 0; t < g->inputs; t++)
-        if (p->plane[t].used) p->job[p->jobs++] = (IcJob){.task = IC_LOAD, .tensor = t};
+    for (int t = 0; t < g->inputs; t++) {
+        if (!p->plane[t].used) continue;
+        p->plane[t].direct = direct(p, t);
+        if (!p->plane[t].direct) p->job[p->jobs++] = (IcJob){.task = IC_LOAD, .tensor = t};
+    }
     for (int i = 0; i < g->rows; i++) {
         const IcRow *row = &g->row[i];
         IcJob job = {.task = IC_COMPUTE, .row = row, .tensor = row->out};
@@ -123,7 +145,7 @@ static void go(IcPlan *p, int step) {
         job->scale = 1;
         if (job->task == IC_COMPUTE) {
             const IcRow *row = job->row;
-            job->scale = up(job);
+            job->scale = up_of(row);
             out->end = (out->end + job->scale - 1) / job->scale * job->scale;
             const int from = out->done / job->scale, to = out->end / job->scale;
             int first = from, bottom = to;
@@ -143,6 +165,7 @@ static void go(IcPlan *p, int step) {
 }
 
 static size_t window_bytes(const IcPlane *plane) {
+    if (plane->direct) return 0;
     /* 64 bytes more: the last odd run of a kernel reads one element past its end. */
     return ((size_t)plane->capacity * (size_t)plane->pitch * plane->size + 127) / 64 * 64;
 }
@@ -160,29 +183,44 @@ static size_t measure(IcPlan *p) {
     return total;
 }
 
-/* Does no row look beside its pixel? */
-static int pointwise(const IcGraph *g) {
-    for (int i = 0; i < g->rows; i++) {
-        const IcRow *row = &g->row[i];
-        if (row->kind != IC_CONV) continue;
-        if (row->kh > 1 || row->kw > 1 || row->stride > 1 || row->upsample > 1) return 0;
-        if (row->top || row->left || row->bottom || row->right) return 0;
-    }
+/* May the pixels of a narrow picture be taken as one row? */
+static int flat(const IcGraph *g, int height, int width) {
+    enum { WIDTH = 16, PIXELS = 1024 };
+    if (width >= WIDTH || height > PIXELS / width) return 0;
+    for (int i = 0; i < g->rows; i++)
+        if (!pointwise(&g->row[i])) return 0;
     return 1;
 }
 
-/* Pixels up to which a narrow picture becomes one row. */
-#define FLAT_WIDTH 16
-#define FLAT_PIXELS 1024
-
-/* A smaller budget asks for the thinnest steps whatever they cost: tests. */
+/* A smaller budget asks for the thinnest steps and for every thread, whatever they cost: tests. */
 #define SMALL_BUDGET ((size_t)1 << 20)
+
+/* Multiply-accumulates of the convolutions. */
+static int64_t work(const IcPlan *p) {
+    int64_t total = 0;
+    for (int i = 0; i < p->graph->rows; i++) {
+        const IcRow *row = &p->graph->row[i];
+        const IcPlane *out = &p->plane[row->out];
+        int64_t pixel = 0;
+        for (int b = 0; b < row->blocks; b++)
+            pixel += (int64_t)row->block[b].groups * IC_GROUP * row->block[b].rows * row->block[b].pairs * 2;
+        total += pixel * (out->height / up_of(row)) * (out->width / up_of(row));
+    }
+    return total;
+}
+
+int ic_plan_threads(const IcPlan *p, size_t budget, int threads) {
+    /* A thread costs its start, some 50 us, and waits at every job's end: it must have a multiple of that to do. */
+    const int64_t worth = (int64_t)40 * 1000 * 1000, most = work(p) / worth;
+    if (budget < SMALL_BUDGET) return threads;
+    return threads <= most ? threads : most > 1 ? (int)most : 1;
+}
 
 size_t ic_plan_make(IcPlan *p, int height, int width, void *const *data, size_t budget) {
     int most = 1;
     /* A kernel wants many pixels of a row at a time. The pixels of a context model's run are a column, so they are taken
      * as a row: the arrays are the same. */
-    if (width < FLAT_WIDTH && height <= FLAT_PIXELS / width && pointwise(p->graph)) width *= height, height = 1;
+    if (flat(p->graph, height, width)) width *= height, height = 1;
     sizes(p, height, width, data);
     make_jobs(p);
     borders(p);
@@ -216,6 +254,10 @@ void ic_plan_place(IcPlan *p, char *memory) {
 static void slide(IcPlane *plane) {
     const int first = plane->was_first, bottom = plane->was_bottom;
     const size_t pixel = plane->size * (size_t)plane->channels, pitch = plane->size * (size_t)plane->pitch;
+    if (plane->direct) {
+        plane->window = (char *)plane->data + (size_t)plane->first * pitch;
+        return;
+    }
     if (bottom > plane->first && first < plane->first) /* first <= plane->first always: readers only move down */
         memmove(plane->window, plane->window + (size_t)(plane->first - first) * pitch,
                 (size_t)(bottom - plane->first) * pitch);

@@ -3,7 +3,7 @@
  *
  *     cc -std=c11 -O2 -I_ext/kernels _ext/kernels/check/check.c _ext/kernels/X.c ... -pthread -o check && ./check 40
  *
- * Each trial makes a chain of random rows with values at the ends of their ranges, runs it in scalar C, untiled and on
+ * Each trial makes a chain of random rows, some of which read a second, earlier tensor, with values at the ends of their ranges, runs it in scalar C, untiled and on
  * one thread, then with each set, each workspace size and several threads, and compares all tensors. Prints the number
  * of comparisons and a hash of the scalar results, which must be the same on every machine.
  */
@@ -13,7 +13,7 @@
 
 #include "graph.h"
 
-enum { MAX_ROWS = 4 };
+enum { MAX_ROWS = 6 };
 
 static uint64_t state;
 
@@ -24,12 +24,12 @@ static uint32_t next(void) {
 static int between(int lo, int hi) { return lo + (int)(next() % (uint32_t)(hi - lo + 1)); }
 
 typedef struct {
-    int kind, in, channels_in, out, kh, kw, stride, upsample, slope, lo, hi, square_shift, inverse, count;
+    int kind, in, other, channels_in, out, kh, kw, stride, upsample, slope, lo, hi, square_shift, inverse, count;
     int pad[4];
     IcType type;
-    int16_t *weight;
+    int16_t *weight; /* or a gate's table */
     int32_t *bias, *numerator;
-    uint8_t *shift;
+    uint8_t *shift, *in_shift, *other_shift;
 } Row;
 
 static void *array(size_t count, size_t size) {
@@ -97,6 +97,29 @@ static void make_row(Row *r, int in, int channels, IcType type_in) {
     if (r->slope && r->type == IC_I32) r->lo = -2047, r->hi = 2047, r->type = IC_I16;
 }
 
+/* A row of tensors `in` and `other`, of one size and not int32, that reaches the ends of the sums' range. */
+static void make_pair(Row *r, int in, int other, const int *channels, const IcType *types) {
+    static const int ranges[][2] = {{-2047, 2047}, {0, 255}, {-32767, 32767}, {-(1 << 28), 1 << 28}};
+    static const IcType type_of[] = {IC_I16, IC_U8, IC_I16, IC_I32};
+    const int c = channels[in], pick = between(0, 3);
+    memset(r, 0, sizeof *r);
+    r->in = in, r->other = other, r->channels_in = r->out = c;
+    r->lo = ranges[pick][0], r->hi = ranges[pick][1], r->type = type_of[pick];
+    if (types[in] == IC_I16 && types[other] == IC_I16 && c + channels[other] < 150 &&
+        (c != channels[other] || between(0, 2) == 0)) {
+        r->kind = IC_CONCAT, r->out = c + channels[other], r->type = IC_I16;
+        return;
+    }
+    r->kind = between(0, 1) ? IC_ADD : IC_GATE, r->count = 65536;
+    r->shift = array(c, 1), r->in_shift = array(c, 1), r->other_shift = array(c, 1);
+    r->weight = array(r->count, 2);
+    for (int i = 0; i < r->count; i++) r->weight[i] = (int16_t)between(0, 32767);
+    for (int k = 0; k < c; k++) {
+        r->shift[k] = (uint8_t)between(0, 16);
+        r->in_shift[k] = (uint8_t)between(0, 15), r->other_shift[k] = (uint8_t)between(0, 15);
+    }
+}
+
 static IcGraph *build(const IcIsa *isa, int channels, IcType type, const Row *row, int rows) {
     IcGraph *g = ic_graph_new(isa, 1, rows);
     if (!g) abort();
@@ -110,6 +133,11 @@ static IcGraph *build(const IcIsa *isa, int channels, IcType type, const Row *ro
         else if (r->kind == IC_GDN)
             status = ic_graph_gdn(g, r->in, r->type, r->weight, r->bias, r->numerator, r->shift, r->square_shift,
                                   r->inverse, r->lo, r->hi);
+        else if (r->kind == IC_CONCAT) status = ic_graph_concat(g, r->in, r->other, r->type);
+        else if (r->kind == IC_ADD)
+            status = ic_graph_add(g, r->in, r->other, r->type, r->in_shift, r->other_shift, r->shift, r->lo, r->hi);
+        else if (r->kind == IC_GATE)
+            status = ic_graph_gate(g, r->in, r->other, r->type, r->weight, r->count, -32768, r->shift, r->lo, r->hi);
         else status = ic_graph_rescale(g, r->in, r->type, r->shift, r->inverse, r->lo, r->hi);
         if (status) abort();
     }
@@ -133,8 +161,12 @@ int main(int argc, char **argv) {
         height[0] = between(1, 20), width[0] = between(1, 40), c[0] = channels, types[0] = type;
         while (rows < MAX_ROWS) {
             Row *r = &row[rows];
-            make_row(r, rows, c[rows], types[rows]);
             int h = height[rows], w = width[rows];
+            const int other = between(0, rows);
+            const int fit = height[other] == h && width[other] == w && types[rows] != IC_I32 && types[other] != IC_I32;
+            const int joins = types[rows] == IC_I16 && types[other] == IC_I16 && c[rows] + c[other] < 150;
+            if (fit && (c[other] == c[rows] || joins) && between(0, 1)) make_pair(r, rows, other, c, types);
+            else make_row(r, rows, c[rows], types[rows]);
             if (r->kind == IC_CONV) {
                 h += r->pad[0] + r->pad[2] - r->kh, w += r->pad[1] + r->pad[3] - r->kw;
                 if (h < 0 || w < 0) {
@@ -190,7 +222,8 @@ int main(int argc, char **argv) {
         ic_workspace_free(space);
         for (int t = 0; t <= rows; t++) free(want[t]), free(got[t]);
         for (int i = 0; i < rows; i++)
-            free(row[i].weight), free(row[i].bias), free(row[i].numerator), free(row[i].shift);
+            free(row[i].weight), free(row[i].bias), free(row[i].numerator), free(row[i].shift), free(row[i].in_shift),
+                free(row[i].other_shift);
     }
     for (int s = 0; ic_isa_at(s); s++)
         if (ic_isa_at(s)->supported()) printf("%s ", ic_isa_at(s)->name);
