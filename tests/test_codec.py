@@ -313,7 +313,7 @@ def test_memory_per_pixel(arch: str) -> None:
     finally:
         tracemalloc.stop()
     context = 2 if arch == "context" else 0  # h_s's parameters live as long as the walk
-    assert encode < 10 + context
+    assert encode < 11 + context  # numpy 1.26 holds half a byte more than numpy 2
     assert decode < 9 + context
 
 
