@@ -13,6 +13,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct IcIsa:
         const char *name
         int (*supported)()
+        const void *flow
     const IcIsa *ic_isa_find(const char *name)
     const IcIsa *ic_isa_at(int i)
 
@@ -30,7 +31,7 @@ cdef extern from "graph.h" nogil:
     void ic_graph_input(IcGraph *g, int index, int channels, IcType type)
     int ic_graph_conv(IcGraph *g, int src, IcType type, int out, int kh, int kw, const int16_t *weight,
                       const int32_t *bias, const uint8_t *shift, const int *pad, int stride, int upsample, int slope,
-                      int lo, int hi)
+                      int lo, int hi, int reach)
     int ic_graph_gdn(IcGraph *g, int src, IcType type, const int16_t *gamma, const int32_t *beta,
                      const int32_t *numerator, const uint8_t *shift, int square_shift, int inverse, int lo, int hi)
     int ic_graph_rescale(IcGraph *g, int src, IcType type, const uint8_t *shift, int magnitude, int lo, int hi)
@@ -45,10 +46,18 @@ cdef extern from "graph.h" nogil:
     int ic_graph_run(const IcGraph *g, IcWorkspace *w, int height, int width, void *const *data, size_t budget,
                      int threads, size_t *used)
 
+cdef extern from "flow.h" nogil:
+    enum:
+        IC_LEVELS
+    int ic_scale_space(const IcIsa *isa, const int16_t *x, int h, int w, int16_t *volume, int threads)
+    void ic_warp(const IcIsa *isa, const int16_t *volume, const int32_t *motion, int h, int w, int16_t *out,
+                 int threads)
+
 
 cdef dict TYPES = {"uint8": IC_U8, "int16": IC_I16, "int32": IC_I32}
 cdef int MAX_SIDE = 1 << 24
 cdef int MAX_CHANNELS = 1 << 16
+cdef int MAX_WARPED = 1 << 16
 cdef int MAX_KNOWN = 64
 
 
@@ -92,6 +101,39 @@ def in_range(array, int lo, int hi):
         return _within[int16_t](&a16[0, 0, 0], count, lo, hi)
     a32 = array
     return _within[int32_t](&a32[0, 0, 0], count, lo, hi)
+
+
+cdef const IcIsa *_isa(str name) except NULL:
+    cdef bytes encoded = name.encode()
+    cdef const IcIsa *isa = ic_isa_find(encoded)
+    _require(isa != NULL and isa.flow != NULL, "instruction set not available")
+    return isa
+
+
+def scale_space(str isa, const int16_t[:, :, ::1] x, int16_t[:, :, ::1] volume, int threads):
+    """Fill `volume` [H, W, 6 * 3] with the scale space of x [H, W, 3]."""
+    cdef const IcIsa *chosen = _isa(isa)
+    cdef int h = x.shape[0], w = x.shape[1], status
+    _require(0 < h <= MAX_WARPED and 0 < w <= MAX_WARPED and h % 16 == 0 and w % 16 == 0, "bad size")
+    _require(x.shape[2] == 3 and volume.shape[2] == 3 * IC_LEVELS, "bad number of channels")
+    _require(volume.shape[0] == h and volume.shape[1] == w and 1 <= threads <= 256, "bad shape or number of threads")
+    with nogil:
+        status = ic_scale_space(chosen, &x[0, 0, 0], h, w, &volume[0, 0, 0], threads)
+    if status:
+        raise MemoryError("not enough memory for a scale space")
+
+
+def warp(str isa, const int16_t[:, :, ::1] volume, const int32_t[:, :, ::1] motion, int16_t[:, :, ::1] out,
+         int threads):
+    """Fill `out` [H, W, 3] with the samples of a scale space where `motion` [H, W, 3], below 2**18, points to."""
+    cdef const IcIsa *chosen = _isa(isa)
+    cdef int h = out.shape[0], w = out.shape[1]
+    _require(0 < h <= MAX_WARPED and 0 < w <= MAX_WARPED and 1 <= threads <= 256, "bad size or number of threads")
+    _require(volume.shape[0] == h and volume.shape[1] == w and volume.shape[2] == 3 * IC_LEVELS, "bad scale space")
+    _require(motion.shape[0] == h and motion.shape[1] == w and motion.shape[2] == 3, "bad motion")
+    _require(out.shape[2] == 3, "bad number of channels")
+    with nogil:
+        ic_warp(chosen, &volume[0, 0, 0], &motion[0, 0, 0], h, w, &out[0, 0, 0], threads)
 
 
 cdef class Workspace:
@@ -161,8 +203,9 @@ cdef class NativeGraph:
         return 0
 
     def add_conv(self, int src, str dtype, const int16_t[:, :, :, ::1] weight, const int32_t[::1] bias,
-                 const uint8_t[::1] shift, tuple pad, int stride, int upsample, int slope, int lo, int hi):
-        """Add a convolution row."""
+                 const uint8_t[::1] shift, tuple pad, int stride, int upsample, int slope, int lo, int hi,
+                 int reach):
+        """Add a convolution row; `reach` is the largest magnitude of its input."""
         cdef int p[4]
         cdef int o = weight.shape[0], kh = weight.shape[1], kw = weight.shape[2], i
         self._source(src, True)
@@ -170,14 +213,14 @@ cdef class NativeGraph:
         _require(stride in (1, 2) and upsample in (1, 2), "bad stride or upsample")
         _require(1 <= o <= 4 * MAX_CHANNELS and o % (upsample * upsample) == 0, "bad number of channels")
         _require(bias.shape[0] == o and shift.shape[0] == o, "bad bias or shift")
-        _require(len(pad) == 4 and 0 <= slope < 65536 and lo <= hi, "bad pad, slope or range")
+        _require(len(pad) == 4 and 0 <= slope < 65536 and lo <= hi and 0 <= reach <= 32768, "bad pad, slope or range")
         for i in range(4):
             _require(0 <= pad[i] <= 14, "bad pad")
             p[i] = pad[i]
         for i in range(o):
             _require(shift[i] <= 30, "bad shift")
         cdef int status = ic_graph_conv(self.g, src, TYPES[dtype], o, kh, kw, &weight[0, 0, 0, 0], &bias[0], &shift[0],
-                                        p, stride, upsample, slope, lo, hi)
+                                        p, stride, upsample, slope, lo, hi, reach)
         self._added(status, dtype, o // (upsample * upsample), (src, pad, kh, kw, stride, upsample))
 
     def add_gdn(self, int src, str dtype, const int16_t[:, ::1] gamma, const int32_t[::1] beta,

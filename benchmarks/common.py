@@ -5,6 +5,7 @@ to out/, which git ignores, under a name that holds a hash of what it was made f
 
 INTCODEC_SHARED       folder with data/kodak and data/checkpoints; ../shared by default
 INTCODEC_PEER_PYTHON  a Python that has CompressAI; .venv-peer/bin/python by default
+INTCODEC_CHECKPOINTS  folder with checkpoints ARCH-*.pth.tar of architectures that the shared folder has none of
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ OUT = REPO / "out"
 DATA = Path(os.environ.get("INTCODEC_SHARED") or REPO.parent / "shared") / "data"
 ARCHS = ("bmshj2018_factorized", "bmshj2018_hyperprior", "mbt2018_mean")
 #: Slow to run, so measured only when asked for.
-MORE_ARCHS = ("mbt2018",)
+MORE_ARCHS = ("mbt2018", "cheng2020_anchor", "cheng2020_attn")
 #: What a model's bytes are made by: a change here exports it again.
 _MAKERS = ("quantize/*.py", "zoo/*.py", "onnxgraphs/*.py", "cdf.py", "description.py", "model.py", "selftest.py")
 
@@ -43,7 +44,8 @@ def require(path: Path) -> Path:
         Missing: it does not.
     """
     if not path.exists():
-        raise Missing(f"{Path(sys.argv[0]).name}: {path} is not here; set INTCODEC_SHARED to the folder that has data/")
+        hint = "set INTCODEC_SHARED to the folder that has data/, or INTCODEC_CHECKPOINTS for a checkpoint"
+        raise Missing(f"{Path(sys.argv[0]).name}: {path} is not here; {hint}")
     return path
 
 
@@ -53,8 +55,11 @@ def kodak(count: int = 24) -> list[Path]:
 
 
 def checkpoint(arch: str) -> Path:
-    """Return the path of the trained float checkpoint of an architecture."""
-    return require(DATA / "checkpoints" / f"{arch}-lambda0.013-N128-M192.pth.tar")
+    """Return the path of the trained float checkpoint of an architecture: the shared one, or one's own."""
+    shared = DATA / "checkpoints" / f"{arch}-lambda0.013-N128-M192.pth.tar"
+    own = os.environ.get("INTCODEC_CHECKPOINTS")
+    found = sorted(Path(own).glob(f"{arch}-*.pth.tar")) if own and not shared.exists() else []
+    return found[0] if found else require(shared)
 
 
 def read(path: Path) -> np.ndarray:

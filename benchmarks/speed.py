@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py [--threads 2] [--repeats 5] [--image kodim07] [--arch A ...]
     python benchmarks/speed.py --startup
-    python benchmarks/speed.py --megapixels 100
+    python benchmarks/speed.py --megapixels 100 [--arch A ...]
 
 Contenders take turns, round by round, because the machine is shared and its speed changes over time; the least time is
 quoted, the median in brackets. Threads that spin at barriers gain a little on an idle machine and lose several times
@@ -31,7 +31,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from common import ARCHS, MORE_ARCHS, OUT, REPO, Missing, Peer, checkpoint, kodak, model_path, read, table, write_whole
+from common import ARCHS, MORE_ARCHS, OUT, Missing, Peer, checkpoint, kodak, model_path, read, table, write_whole
 
 import intcodec
 from intcodec.engines import create
@@ -49,7 +49,7 @@ BUSY = 0.05
 #: Rest before each measurement: threads of the one before spin on for a moment.
 REST = 0.1
 
-#: What `intcodec decode` does, stage by stage, in a fresh interpreter. Arguments: model or "", file, picture.
+#: What `intcodec decode` does, stage by stage, in a fresh interpreter. Arguments: file, picture.
 STAGES = """
 import sys, time
 stages, begin = {}, time.perf_counter()
@@ -60,11 +60,9 @@ def mark(name):
 import numpy; mark("import numpy")
 import PIL.Image; mark("import Pillow")
 import intcodec.cli.main, intcodec.images, intcodec.codec, intcodec.model, intcodec.selftest, intcodec.engines.native
-import intcodec.bounds; mark("import intcodec")
-path, source, target = sys.argv[1:]
-model = intcodec.model.Model.load(path or intcodec.codec.default_model()); mark("load the model")
-if path:
-    intcodec.codec._check_proof(model); mark("prove the model (only with -m)")
+mark("import intcodec")
+source, target = sys.argv[1:]
+model = intcodec.model.Model.load(intcodec.codec.default_model()); mark("load the model")
 engine = intcodec.engines.create("native", model); mark("pack the weights")
 intcodec.selftest.self_test(model, engine); mark("self-test")
 picture = intcodec.codec.Codec(model, engine).decode(open(source, "rb").read()); mark("decode")
@@ -243,27 +241,24 @@ def warn_if_busy(when: str) -> None:
 
 def startup(repeats: int) -> str:
     """Return a table of what a whole `intcodec decode` of a 64x64 picture spends its time on."""
-    embedded = REPO / "intcodec" / "models" / "default.intm"
-    model = "" if embedded.exists() else str(model_path("bmshj2018_hyperprior"))
     source, target = OUT / "startup.intc", OUT / "startup.png"
-    data = intcodec.load(model or None).encode(read(kodak(1)[0])[:64, :64])
+    data = intcodec.load().encode(read(kodak(1)[0])[:64, :64])
     write_whole(source, data)
-    command = ["-m", "intcodec", "decode", str(source), "-q", "-o", str(target)] + (["-m", model] if model else [])
+    command = ["-m", "intcodec", "decode", str(source), "--quiet", "-o", str(target)]
     whole, bare, stages = [], [], []
     for _ in range(repeats + 1):
         whole.append(clock(lambda: subprocess.run([sys.executable, *command], check=True))[0])
         bare.append(clock(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True))[0])
-        staged = [sys.executable, "-c", STAGES, model, str(source), str(target)]
+        staged = [sys.executable, "-c", STAGES, str(source), str(target)]
         stages.append(json.loads(subprocess.run(staged, check=True, capture_output=True, text=True).stdout))
     best = {name: min(s[name] for s in stages[1:]) for name in stages[0]}
     rows = [("start and end the interpreter", min(bare[1:])), *best.items(), ("whole process", min(whole[1:]))]
-    title = "decode of 64x64" + (f", -m {Path(model).name}" if model else ", default model")
-    return table((title, "ms"), [(name, f"{1e3 * seconds:.1f}") for name, seconds in rows])
+    return table(("decode of 64x64, default model", "ms"), [(name, f"{1e3 * seconds:.1f}") for name, seconds in rows])
 
 
-def large(megapixels: float, threads: int) -> str:
+def large(arch: str, megapixels: float, threads: int) -> str:
     """Return a table of time and memory for a Kodak picture and a large one, each step in a process of its own."""
-    model = model_path("bmshj2018_hyperprior")
+    model = model_path(arch)
     small = read(kodak(7)[-1])
     factor = (megapixels * 1e6 / (small.shape[0] * small.shape[1])) ** 0.5
     rows = []
@@ -279,7 +274,7 @@ def large(megapixels: float, threads: int) -> str:
             more = f"{(got['peak'] - got['before']) / (height * width):.1f}"
             rows.append((f"{step} {width}x{height}", *cells, f"{got['peak'] / 1e6:.0f}", more))
         source.unlink()
-    header = ("bmshj2018_hyperprior", "seconds", "s a megapixel", "MB before", "MB at most", "bytes a pixel more")
+    header = (arch, "seconds", "s a megapixel", "MB before", "MB at most", "bytes a pixel more")
     return table(header, rows)
 
 
@@ -327,7 +322,8 @@ def main() -> None:
         return worker(*args.worker)
     warn_if_busy("before the run")
     if args.megapixels:
-        print(large(args.megapixels, args.threads))
+        for arch in args.arch:
+            print(large(arch, args.megapixels, args.threads), flush=True)
     elif args.startup:
         print(startup(args.repeats))
     else:

@@ -1,10 +1,10 @@
 """What the calibration set is worth: loss of conversion with the generated set, with real crops, and with noise.
 
-    python calibration/compare.py [--images 3] [--arch A ...] [--threads 1]
+    python calibration/compare.py [--images 8] [--arch A ...] [--threads 1]
 
-Every model is converted once per set and run on Kodak beside CompressAI with the same checkpoint (as in
-benchmarks/conversion.py, whose results of CompressAI are shared through out/). The real crops come from
-train-crops.zip of the shared data, chosen by a fixed seed; Kodak is never calibrated on.
+Every model is converted once per set and run on Kodak beside its float checkpoint, as `intcodec eval --checkpoint` does
+(docs/eval.md); results are kept in out/. The real crops come from train-crops.zip of the shared data, chosen by a fixed
+seed; Kodak is never calibrated on.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
-from common import ARCHS, DATA, export, kodak, require, table
-from conversion import measure, measure_peer, summarize
+from common import ARCHS, DATA, OUT, checkpoint, export, kodak, require, table
 
 import intcodec
+from intcodec.evaluate.contestants import IntegerModel
+from intcodec.evaluate.curves import loss, slope_at
+from intcodec.evaluate.floatmodel import FloatModel
+from intcodec.evaluate.published import published
+from intcodec.evaluate.run import evaluate
+from intcodec.evaluate.store import Store
 from intcodec.quantize.export import SYNTHETIC_COUNT
 from intcodec.quantize.synthetic import pictures as generated
 
@@ -55,24 +60,33 @@ SETS: dict[str, Callable[[], Iterator[np.ndarray]]] = {
 }
 
 
+def cells(arch: str, data: bytes, pictures: list[Path], threads: int) -> list[str]:
+    """Return the cells of a model: bytes, PSNR, BD-rate-equivalent, and the worst picture's."""
+    ours = IntegerModel(intcodec.load(data, engine="native", threads=threads), arch)
+    float_model = FloatModel(checkpoint(arch), threads)
+    results = evaluate(pictures, [ours, float_model], Store(OUT / "calibration.jsonl"), 2**28, progress=True)
+    curve = published(arch)
+    rate = float(np.mean([row["bpp"] for row in results.rows[1]]))
+    x = loss(arch, arch, *results.rows, None if curve is None else slope_at(curve, rate))
+    equivalents = (f"{x.equivalent:+.3f} %", f"{x.worst_equivalent:+.3f} %")
+    return [f"{x.bytes_percent:+.3f} %", f"{x.psnr - x.float_psnr:+.4f}", *equivalents]
+
+
 def main() -> None:
     """Convert, measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=3, choices=range(1, 25), metavar="N", help="how many of Kodak")
+    parser.add_argument("--images", type=int, default=8, choices=range(1, 25), metavar="N", help="how many of Kodak")
     parser.add_argument("--arch", nargs="+", default=ARCHS[1:], choices=ARCHS)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     pictures = kodak(args.images)
-    cells: dict[str, list[str]] = {name: [] for name in SETS}
+    rows: dict[str, list[str]] = {name: [] for name in SETS}
     for arch in args.arch:
-        peer = measure_peer(arch, pictures, args.threads)
         for name, calibration in SETS.items():
             print(f"{arch}: {name}", file=sys.stderr, flush=True)  # minutes in all
-            codec = intcodec.load(export(arch, None, calibration()), engine="native", threads=args.threads)
-            loss = summarize(arch, measure(codec, pictures, peer))
-            cells[name] += [f"{loss.bytes_percent:+.3f} %", f"{loss.psnr_db:+.4f}", f"{loss.worst_psnr_db:+.4f}"]
-    heads = [f"{arch} {what}" for arch in args.arch for what in ("bytes", "PSNR dB", "worst")]
-    print(table(("calibrated on", *heads), ((name, *row) for name, row in cells.items())))
+            rows[name] += cells(arch, export(arch, None, calibration()), pictures, args.threads)
+    heads = [f"{arch} {what}" for arch in args.arch for what in ("bytes", "PSNR dB", "equivalent", "worst")]
+    print(table(("calibrated on", *heads), ((name, *row) for name, row in rows.items())))
 
 
 if __name__ == "__main__":

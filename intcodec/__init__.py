@@ -1,7 +1,7 @@
 """Deterministic integer-network inference for learned image compression: every device decodes the same pixels.
 
     import intcodec
-    codec = intcodec.load()            # the model that comes with intcodec
+    codec = intcodec.load()            # a model that comes with intcodec; quality=1, 2, ... chooses
     data = codec.encode(picture)       # uint8[H, W, 3] -> bytes
     picture = codec.decode(data)       # bytes -> uint8[H, W, 3]
 
@@ -24,7 +24,8 @@ from intcodec.errors import (
 )
 
 if TYPE_CHECKING:
-    from intcodec.codec import DEFAULT_MAX_PIXELS, Codec, load
+    from intcodec.codec import DEFAULT_MAX_PIXELS, Codec, load, load_for
+    from intcodec.framecodec import VideoCodec, load_video
 
     __version__: str
 
@@ -38,9 +39,12 @@ __all__ = [
     "ModelError",
     "RangeError",
     "SelfTestError",
+    "VideoCodec",
     "WrongModelError",
     "__version__",
     "load",
+    "load_for",
+    "load_video",
 ]
 
 
@@ -52,10 +56,14 @@ def __getattr__(name: str) -> Any:
             return version("intcodec")
         except PackageNotFoundError:
             return "0+unknown"
-    if name in {"Codec", "DEFAULT_MAX_PIXELS", "load"}:
+    if name in {"Codec", "DEFAULT_MAX_PIXELS", "load", "load_for"}:
         from intcodec import codec
 
         return getattr(codec, name)
+    if name in {"VideoCodec", "load_video"}:
+        from intcodec import framecodec
+
+        return getattr(framecodec, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -15,7 +15,12 @@ import numpy as np
 from intcodec.errors import ModelError
 from intcodec.network import (
     ACC_LIMIT,
+    BLUR_BITS,
+    MAX_WARP_SIDE,
+    MOTION_GRID,
     NORM_LIMIT,
+    POINT_BITS,
+    VOLUME_BITS,
     Add,
     Concat,
     Conv,
@@ -26,7 +31,9 @@ from intcodec.network import (
     Network,
     Rescale,
     ScaleIndex,
+    ScaleSpace,
     TensorSpec,
+    Warp,
 )
 
 
@@ -55,6 +62,12 @@ def prove(network: Network) -> dict[str, int]:
                 bounds[where] = magnitude(row.out_spec(specs) if isinstance(row, Concat) else specs[row.input])
             elif isinstance(row, (Add, Gate)):
                 bounds[where] = pair_bound(row, specs[row.input], specs[row.other], where)
+            elif isinstance(row, ScaleSpace):
+                largest = magnitude(row.out_spec(specs))
+                bits = BLUR_BITS + 2  # the first pass over sums of four
+                bounds[where] = _check((largest << bits) + (1 << (bits - 1)), ACC_LIMIT, where)
+            elif isinstance(row, Warp):
+                bounds[where] = warp_bound(specs[row.input], specs[row.other], where)
             else:
                 raise ModelError(f"{where}: no proof is known for {type(row).__name__}")
     for name, latent in network.latents.items():
@@ -69,15 +82,17 @@ def magnitude(spec: TensorSpec) -> int:
 
 def conv_bound(row: Conv, src: TensorSpec, where: str = "conv") -> int:
     """Return the largest magnitude of a convolution's partial sums, plain or in digits."""
-    w = row.weight.astype(np.int64)
-    bias = np.abs(row.bias.astype(np.int64))
     x = magnitude(src)
-    plain = bias + x * np.abs(w).sum(axis=(1, 2, 3))
-    w_hi = (w + 128) >> 8
-    w_lo = w - 256 * w_hi
     x_hi = max(abs((src.lo + 128) >> 8), abs((src.hi + 128) >> 8))
-    digits = bias + (256 * x_hi + 128) * (256 * np.abs(w_hi) + np.abs(w_lo)).sum(axis=(1, 2, 3))
-    return _check(int(max(plain.max(), digits.max())), ACC_LIMIT, where)
+    worst = 0
+    for weight, bias in zip(row.weight, np.abs(row.bias.astype(np.int64)), strict=True):  # one output at a time: memory
+        w = weight.astype(np.int64)
+        w_hi = (w + 128) >> 8
+        w_lo = w - 256 * w_hi
+        plain = int(bias) + x * int(np.abs(w).sum())
+        digits = int(bias) + (256 * x_hi + 128) * int((256 * np.abs(w_hi) + np.abs(w_lo)).sum())
+        worst = max(worst, plain, digits)
+    return _check(worst, ACC_LIMIT, where)
 
 
 def gdn_bound(row: Gdn, src: TensorSpec, where: str = "gdn") -> int:
@@ -86,13 +101,15 @@ def gdn_bound(row: Gdn, src: TensorSpec, where: str = "gdn") -> int:
     q = (x * x + ((1 << row.square_shift) >> 1)) >> row.square_shift
     _check(q, 2**15, f"{where} squares")
     beta = row.beta.astype(np.int64)
-    g = row.gamma.astype(np.int64)
-    norm = beta + q * g.sum(axis=1)
+    sums, digit_sums = np.zeros_like(beta), np.zeros_like(beta)
+    for j, gamma in enumerate(row.gamma):  # one output at a time: memory
+        g = gamma.astype(np.int64)
+        g_hi = (g + 128) >> 8
+        sums[j], digit_sums[j] = g.sum(), (256 * np.abs(g_hi) + np.abs(g - 256 * g_hi)).sum()
+    norm = beta + q * sums
     _check(int(norm.max()), NORM_LIMIT, f"{where} norm")
-    g_hi = (g + 128) >> 8
-    g_lo = g - 256 * g_hi
     q_hi = (q + 128) >> 8
-    digits = int((beta + (256 * q_hi + 128) * (256 * np.abs(g_hi) + np.abs(g_lo)).sum(axis=1)).max())
+    digits = int((beta + (256 * q_hi + 128) * digit_sums).max())
     _check(digits, ACC_LIMIT, f"{where} norm in digits")
     factor = (
         isqrt(int(norm.max()))
@@ -112,10 +129,20 @@ def pair_bound(row: Add | Gate, a: TensorSpec, b: TensorSpec, where: str = "pair
     return _check(worst + half, ACC_LIMIT, where)
 
 
+def warp_bound(volume: TensorSpec, motion: TensorSpec, where: str = "warp") -> int:
+    """Return the largest magnitude in a warp: of a point's coordinates, or of the weighted sums."""
+    reach = magnitude(motion) * max(MAX_WARP_SIDE // MOTION_GRID, 3) + (1 << (POINT_BITS - 1))
+    point = reach + (MAX_WARP_SIDE << POINT_BITS)
+    sums = (magnitude(volume) << (2 * POINT_BITS)) + (1 << (POINT_BITS + VOLUME_BITS + 7))
+    return _check(max(point, sums), ACC_LIMIT, where)
+
+
 def latent_bound(latent: Latent, graphs: Mapping[str, Graph]) -> int:
     """Return the largest magnitude in the arithmetic of a latent (docs/arithmetic.md section 7)."""
-    sources = [g.specs()[latent.name] for g in graphs.values() if latent.name in g.outputs]
-    means = [g.specs()["mean"] for g in graphs.values() if latent.name == "y" and "mean" in g.outputs]
+    local = latent.name.rpartition("_")[2]  # "motion_y" is y of the graphs motion_*
+    part = [g for name, g in graphs.items() if name.startswith(latent.name.removesuffix(local))]
+    sources = [g.specs()[local] for g in part if local in g.outputs]
+    means = [g.specs()["mean"] for g in part if local == "y" and "mean" in g.outputs]
     mean = int(np.abs(latent.offset.astype(np.int64)).max()) + sum(magnitude(m) for m in means)
     if not 0 <= latent.fraction <= 10 or latent.shift.dtype != np.uint8 or int(latent.shift.max()) > 25:
         raise ModelError(f"latent {latent.name}: fraction must be in [0, 10] and shift uint8 in [0, 25]")

@@ -10,17 +10,19 @@ is given its model and its engine and chooses neither; `load` does the choosing 
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from intcodec import bitstream
+from intcodec import bitstream, embedded
 from intcodec.bitstream import MODEL_ID_BYTES, Bitstream, Buffer
 from intcodec.errors import BitstreamError, InputError, LimitError, ModelError, WrongModelError
 from intcodec.latentcoders import coder_for
 from intcodec.latents import checksum
-from intcodec.network import Conv, IntArray, Network
+from intcodec.limits import PictureLimits
+from intcodec.network import IntArray, Network
 
 if TYPE_CHECKING:
     from intcodec.engines import Engine
@@ -30,6 +32,8 @@ Picture: TypeAlias = NDArray[np.uint8]
 
 #: Pixels per picture that are accepted unless the caller says otherwise.
 DEFAULT_MAX_PIXELS: Final = 2**28
+#: Pixels per row and column of y, at most: a picture is padded to a multiple of them.
+MAX_STRIDE: Final = 2**8
 
 
 class Codec:
@@ -56,6 +60,7 @@ class Codec:
         self.engine = engine
         self.max_pixels = max_pixels
         self._stride = _stride(model.network)
+        self._limits = PictureLimits(model.network)
         self._coder = coder_for(model.network, engine)
 
     def encode(self, image: IntArray, *, pixel_checksum: bool = True) -> bytes:
@@ -73,9 +78,10 @@ class Codec:
             InputError: the picture has another dtype or shape, no pixels, or a side above 2**28 - 1.
             LimitError: it has more than `max_pixels` pixels.
         """
-        height, width = _check_picture(image)
+        height, width = check_picture(image)
         self._check_size(height, width)
-        coded = self._coder.encode(self.engine.run("g_a", {"x": _pad(image, self._stride)})["y"])
+        self._limits.check(-(-height // self._stride), -(-width // self._stride), self._stride)
+        coded = self._coder.encode(self.engine.run("g_a", {"x": pad(image, self._stride)})["y"])
         pixels_crc = None
         if pixel_checksum:
             pixels_crc = checksum(self._synthesize(coded.y_hat, height, width))
@@ -100,6 +106,7 @@ class Codec:
         self._check_stream(stream)
         height, width = stream.height, stream.width
         rows, columns = -(-height // self._stride), -(-width // self._stride)
+        self._limits.check(rows, columns, self._stride)
         y_hat, crc = self._coder.decode(stream.sections, rows, columns)
         if crc != stream.latents_crc:
             raise BitstreamError(self._mismatch("latents"))
@@ -125,7 +132,10 @@ class Codec:
     def _check_stream(self, stream: Bitstream) -> None:
         given = self.model.model_id[: 2 * MODEL_ID_BYTES]
         if stream.model_id.hex() != given:
-            raise WrongModelError(f"the file needs model {stream.model_id.hex()}, but model {given} was given")
+            rung = embedded.by_id(stream.model_id)
+            which = f" (embedded, quality {rung.quality})" if rung else ""
+            message = f"the file needs model {stream.model_id.hex()}{which}, but model {given} was given"
+            raise WrongModelError(message, rung.quality if rung else None)
         self._check_size(stream.height, stream.width)
         if len(stream.sections) != self._coder.sections:
             have = f"{len(stream.sections)} sections, {self._coder.sections} expected"
@@ -139,6 +149,7 @@ class Codec:
 def load(
     path: str | os.PathLike[str] | bytes | BinaryIO | None = None,
     *,
+    quality: int | None = None,
     engine: str | None = None,
     threads: int | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -146,7 +157,9 @@ def load(
     """Load a model and prepare it for encoding and decoding.
 
     Args:
-        path: a model file, its bytes, or an open binary file; None is the model that comes with intcodec.
+        path: a model file, its bytes, or an open binary file; None is a model that comes with intcodec.
+        quality: which of those, 1 makes the smallest files; None is the default one. `load_for` finds the one that a
+            compressed file needs.
         engine: "native", "onnxruntime" or "reference"; None is the best one on this machine. All give equal results.
         threads: number of threads; None lets the engine choose. No result depends on it.
         max_pixels: the largest width * height to encode or decode.
@@ -155,27 +168,62 @@ def load(
         A codec whose engine has reproduced the model's self-test vectors on this machine.
 
     Raises:
-        InputError: the file cannot be read, or the engine is unknown.
+        InputError: the file cannot be read, or the engine or quality is unknown.
         ModelError: the model is damaged, unsupported or fails its proof.
         SelfTestError: this machine or engine does not reproduce the model's self-test vectors.
     """
+    return Codec(*load_engine(path, quality, engine, threads), max_pixels=max_pixels)
+
+
+def load_engine(
+    path: str | os.PathLike[str] | bytes | BinaryIO | None,
+    quality: int | None,
+    engine: str | None,
+    threads: int | None,
+) -> tuple[Model, Engine]:
+    """Return a model and an engine that has reproduced its self-test vectors; arguments and errors as for `load`."""
     from intcodec import engines
     from intcodec.model import Model
     from intcodec.selftest import self_test
 
-    source: Any = default_model() if path is None else path
+    if path is not None and quality is not None:
+        raise InputError("give a model or the quality of an embedded one, not both")
+    source: Any = embedded.read(embedded.by_quality(quality)) if path is None else path
     try:
         model = Model.load(source)
     except OSError as error:
         raise InputError(f"cannot read model {path!s}: {error.strerror or error}") from error
     if path is not None:  # the tests prove the one that comes with intcodec
-        _check_proof(model)
+        check_proof(model)
     chosen = engines.create(engine, model, threads)
     self_test(model, chosen)
-    return Codec(model, chosen, max_pixels=max_pixels)
+    return model, chosen
 
 
-def _check_proof(model: Model) -> None:
+def load_for(
+    data: Buffer, *, engine: str | None = None, threads: int | None = None, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> Codec:
+    """Load the embedded model that a compressed file needs.
+
+    Args:
+        data: a whole bitstream.
+        engine: as for `load`, and so on.
+        threads: as for `load`.
+        max_pixels: as for `load`.
+
+    Raises:
+        BitstreamError: the bitstream is damaged.
+        WrongModelError: it was made with a model that does not come with intcodec.
+        InputError: as for `load`; ModelError and SelfTestError likewise.
+    """
+    model_id = bitstream.parse(data).model_id
+    rung = embedded.by_id(model_id)
+    if rung is None:
+        raise WrongModelError(f"the file needs model {model_id.hex()}, which does not come with intcodec")
+    return load(quality=rung.quality, engine=engine, threads=threads, max_pixels=max_pixels)
+
+
+def check_proof(model: Model) -> None:
     """Refuse a model whose accumulators could overflow: engines compute without looking.
 
     Raises:
@@ -188,20 +236,20 @@ def _check_proof(model: Model) -> None:
 
 
 def default_model() -> bytes:
-    """Return the bytes of the model that comes with intcodec.
+    """Return the bytes of the embedded model that is taken where nobody chooses.
 
     Raises:
         ModelError: this installation has none.
     """
-    from importlib.resources import files
-
-    try:
-        return files("intcodec").joinpath("models", "default.intm").read_bytes()
-    except OSError as error:
-        raise ModelError("this installation of intcodec has no default model; name one (-m MODEL)") from error
+    return embedded.read(embedded.by_quality(None))
 
 
-def _check_picture(image: IntArray) -> tuple[int, int]:
+def check_picture(image: IntArray) -> tuple[int, int]:
+    """Return (height, width) of a picture.
+
+    Raises:
+        InputError: it is no uint8[H, W, 3], or a side is 0 or above 2**28 - 1.
+    """
     shape: tuple[int, ...] = getattr(image, "shape", ())
     dtype = getattr(image, "dtype", None)
     if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
@@ -213,7 +261,7 @@ def _check_picture(image: IntArray) -> tuple[int, int]:
     return height, width
 
 
-def _pad(image: Picture, stride: int) -> Picture:
+def pad(image: Picture, stride: int) -> Picture:
     """Return the picture extended to multiples of `stride` by repeating its last row and column, C-contiguous."""
     height, width, _ = image.shape
     full = (-(-height // stride) * stride, -(-width // stride) * stride, 3)
@@ -229,14 +277,18 @@ def _pad(image: Picture, stride: int) -> Picture:
 def _stride(network: Network) -> int:
     """Return how many pixels g_a turns into one position of y, after checking that the graphs' sizes agree."""
     missing = {"g_a", "g_s"} - set(network.graphs)
+    if "predict" in network.graphs:
+        raise ModelError(f"a {network.arch} model codes clips, not pictures: use intcodec.load_video, or name a clip")
     if missing:
         raise ModelError(f"the model has no graph {sorted(missing)[0]!r}")
     g_a, g_s = network.graphs["g_a"], network.graphs["g_s"]
     if any(s.channels != 3 or s.dtype != np.uint8 for s in (g_a.inputs[0], g_s.specs().get("x_hat", g_s.inputs[0]))):
         raise ModelError("the model does not code uint8 pixels of three channels")
-    stride = 1
-    for row in g_a.rows:
-        stride *= row.stride if isinstance(row, Conv) else 1
+    if "x_hat" not in g_s.outputs:
+        raise ModelError("g_s does not deliver 'x_hat'")
+    stride = g_a.scales().get("y", Fraction(1)).denominator
+    if stride > MAX_STRIDE:
+        raise ModelError(f"g_a turns {stride} pixels into one position of y; more than {MAX_STRIDE} are not supported")
     for h, w in ((1, 1), (1, 2), (5, 3)):
         if g_a.out_sizes(h * stride, w * stride).get("y") != (h, w):
             raise ModelError(f"g_a does not turn {stride} pixels into one position of y")

@@ -16,6 +16,7 @@ from intcodec.cdf import CdfTables
 from intcodec.errors import ModelError
 from intcodec.network import (
     ACC_LIMIT,
+    MAX_CHANNELS,
     Add,
     Concat,
     Conv,
@@ -28,11 +29,14 @@ from intcodec.network import (
     Rescale,
     Row,
     ScaleIndex,
+    ScaleSpace,
     TensorSpec,
+    Warp,
 )
 
 FORMAT = 1
-MAX_CHANNELS = 1 << 14
+#: Entries of a cdf table; real ones have 10**5.
+MAX_ENTRIES = 1 << 22
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _ARCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -45,6 +49,8 @@ _ROWS: dict[str, tuple[type[Row], tuple[str, ...], tuple[str, ...]]] = {
     "concat": (Concat, (), ("other",)),
     "add": (Add, ("input_shift", "other_shift", "shift"), ("other", "lo", "hi")),
     "gate": (Gate, ("table", "shift"), ("other", "lo", "hi")),
+    "scale_space": (ScaleSpace, (), ()),
+    "warp": (Warp, (), ("other",)),
 }
 _BOOLEAN = ("inverse", "magnitude")
 
@@ -89,7 +95,7 @@ def restore(json: Mapping[str, Any], tensors: Mapping[str, IntArray]) -> Network
     """
     reader = _Reader(dict(tensors))
     if _get(json, "format", int, "network") != FORMAT:
-        raise ModelError(f"network format {json['format']} is unknown to this version of intcodec")
+        raise ModelError("network: its format is unknown to this version of intcodec")
     graphs = _unique([reader.graph(g) for g in _list(json, "graphs", "network", 16)], "graph")
     latents = _unique([reader.latent(v) for v in _list(json, "latents", "network", 16)], "latent")
     names = _list(json, "tables", "network", 16)
@@ -160,7 +166,10 @@ class _Reader:
         return Latent(name, fraction, offset, shift, lo, hi)
 
     def table(self, name: str) -> CdfTables:
-        return CdfTables.from_arrays({k: self.take(f"cdf/{name}/{k}") for k in ("cdf", "starts", "offsets")})
+        arrays = {k: self.take(f"cdf/{name}/{k}") for k in ("cdf", "starts", "offsets")}
+        if any(a.size > MAX_ENTRIES for a in arrays.values()):
+            raise ModelError(f"table {name}: more than {MAX_ENTRIES} entries")
+        return CdfTables.from_arrays(arrays)
 
 
 def _spec(json: Any, where: str) -> TensorSpec:

@@ -30,7 +30,16 @@ class ModelError(IntCodecError):
 
 
 class WrongModelError(ModelError):
-    """A compressed file needs another model than the one given; the message names it."""
+    """A compressed file needs another model than the one given; the message names it.
+
+    Args:
+        message: as always.
+        quality: of the embedded model that the file needs; None if it is not embedded.
+    """
+
+    def __init__(self, message: str, quality: int | None = None) -> None:
+        super().__init__(message)
+        self.quality = quality
 
 
 class SelfTestError(ModelError):

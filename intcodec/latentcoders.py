@@ -22,7 +22,7 @@ from intcodec.bitstream import Buffer
 from intcodec.cdf import CdfTables
 from intcodec.errors import BitstreamError, ModelError
 from intcodec.latents import Symbols, checksum, from_symbols, tiles, to_symbols
-from intcodec.network import IntArray, Latent, Network, TensorSpec
+from intcodec.network import Conv, IntArray, Latent, Network, Row, TensorSpec
 from intcodec.wavefront import NEIGHBOURS, walk
 
 if TYPE_CHECKING:
@@ -72,7 +72,10 @@ class _LatentIO:
         self.latent: Latent = _require(network.latents, name, "latent")
         self.tables: CdfTables = _require(network.tables, name, "tables")
         self.spec = _tensor(network, reader, f"{name}_hat")
-        if _tensor(network, writer, name).channels != self.latent.channels:
+        if (
+            _tensor(network, writer, name).channels != self.latent.channels
+            or name not in network.graphs[writer].outputs
+        ):
             raise ModelError(f"latent {name} does not fit the output of {writer}")
         self._min_bits = _cheapest_symbol(self.tables)
         lo, hi = self.latent.lo, self.latent.hi
@@ -170,8 +173,8 @@ class HyperpriorCoder:
             return False
         return set(network.graphs["h_s"].outputs) in ({"index"}, {"index", "mean"})
 
-    def encode(self, y: IntArray) -> Coded:
-        """Code y int32[h, w, M]."""
+    def encode(self, y: IntArray, crc: int = 0) -> Coded:
+        """Code y int32[h, w, M]; the checksum continues from `crc`."""
         height, width, _ = y.shape
         z = to_symbols(self._engine.run("h_a", {"y": y})["z"], self._z.latent)
         z_section = self._z.write(z, self._z.channel_rows(*z.shape[:2]))
@@ -180,10 +183,10 @@ class HyperpriorCoder:
         del y
         y_hat = self._y.reconstruct(symbols, mean)
         del mean
-        return Coded((z_section, self._y.write(symbols, index)), y_hat, checksum(symbols, checksum(z)))
+        return Coded((z_section, self._y.write(symbols, index)), y_hat, checksum(symbols, checksum(z, crc)))
 
-    def decode(self, sections: Sequence[Buffer], height: int, width: int) -> tuple[IntArray, int]:
-        """Return y_hat [height, width, M] and the CRC-32 of the symbols, z then y."""
+    def decode(self, sections: Sequence[Buffer], height: int, width: int, crc: int = 0) -> tuple[IntArray, int]:
+        """Return y_hat [height, width, M] and the CRC-32 of the symbols, z then y, continued from `crc`."""
         z_size = self._h_a.out_sizes(height, width)["z"]
         self._z.check_room(sections[0], *z_size)
         self._y.check_room(sections[1], height, width)
@@ -191,7 +194,7 @@ class HyperpriorCoder:
         index, mean = self._parameters(z, height, width)
         symbols = self._y.read(sections[1], index)
         del index
-        crc = checksum(symbols, checksum(z))
+        crc = checksum(symbols, checksum(z, crc))
         return self._y.reconstruct(symbols, mean, symbols), crc
 
     def _parameters(self, z: Symbols, height: int, width: int) -> tuple[IntArray, IntArray | None]:
@@ -222,6 +225,8 @@ class ContextCoder:
             raise ModelError("the output of h_s does not fit the context model")
         if any(_tensor(network, "context", n).channels != latent.channels for n in ("index", "mean")):
             raise ModelError("the outputs of the context model do not fit latent y")
+        if not all(_pointwise(row) for row in network.graphs["context"].rows):
+            raise ModelError("the context model looks at more than one position at a time")
 
     @staticmethod
     def fits(network: Network) -> bool:
@@ -294,6 +299,12 @@ def _require(mapping: Any, name: str, what: str) -> Any:
 def _tensor(network: Network, graph: str, name: str) -> TensorSpec:
     spec: TensorSpec = _require(_require(network.graphs, graph, "graph").specs(), name, f"graph {graph}: tensor")
     return spec
+
+
+def _pointwise(row: Row) -> bool:
+    if not isinstance(row, Conv):
+        return True
+    return row.weight.shape[1:3] == (1, 1) and (row.stride, row.upsample, *row.pad) == (1, 1, 0, 0, 0, 0)
 
 
 def _cheapest_symbol(tables: CdfTables) -> float:

@@ -2,7 +2,7 @@
 
     manifest.json          informative: where the model comes from, hashes of the other members
     network.safetensors    normative: the integers; its SHA-256 is the model's id
-    onnx/<graph>.onnx      the same graphs for other runtimes, derived from the network
+    onnx/<graph>.onnx      the same graphs for other runtimes, derived from the network; optional
 
 docs/model.md is the format. What may live here: the container and its checks. A file is untrusted: whatever is wrong
 with it ends in a `ModelError` of one line, after memory bounded by the limits below.
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from intcodec import description, tensorfile
-from intcodec.errors import InputError, ModelError
+from intcodec.errors import ModelError
 from intcodec.files import write_bytes
 from intcodec.network import ACC_LIMIT, Network
 
@@ -32,9 +32,12 @@ FORMAT = 1
 METADATA_KEY = "intcodec"
 MAX_FILE = 256 << 20
 MAX_MANIFEST = 1 << 20
+#: A network has at most 16 graphs; the rest is room for bytes that look like an entry of the ZIP file's directory.
+MAX_MEMBERS = 64
 #: The default limit on the sum of what all members declare to hold.
 MAX_TOTAL = 512 << 20
 _ONNX = re.compile(r"onnx/([A-Za-z_][A-Za-z0-9_]{0,63})\.onnx")
+_ENTRY = b"PK\x01\x02"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _READ_ERRORS = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, KeyError, IndexError, TypeError, OverflowError,
@@ -43,7 +46,10 @@ _READ_ERRORS = (
 
 
 class OnnxGraphs(Mapping[str, bytes]):
-    """The ONNX graphs of a bundle by graph name; each is inflated and checked against its hash when it is read."""
+    """The ONNX graphs of a bundle by graph name; each is inflated and checked when it is read.
+
+    They are for other runtimes and never run here: whatever they hold, this network is what its model id names.
+    """
 
     def __init__(self, data: bytes, hashes: Mapping[str, str], max_bytes: int = MAX_TOTAL) -> None:
         self._data = data
@@ -51,17 +57,49 @@ class OnnxGraphs(Mapping[str, bytes]):
         self._max_bytes = max_bytes
 
     def __getitem__(self, graph: str) -> bytes:
+        from intcodec.onnxgraphs.external import check_closed
+
         expected = self._hashes[graph]
         data = _Members(self._data, self._max_bytes).read(f"onnx/{graph}.onnx")
         if _sha256(data) != expected:
             raise ModelError(f"model: onnx/{graph}.onnx does not have the hash that the manifest states")
+        check_closed(data, graph)
         return data
+
+    def __contains__(self, graph: object) -> bool:
+        return graph in self._hashes  # Mapping's own would inflate the graph
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._hashes)
 
     def __len__(self) -> int:
         return len(self._hashes)
+
+
+class DerivedGraphs(Mapping[str, bytes]):
+    """The ONNX graphs of a network; each is built when it is read.
+
+    A graph that warps has no ONNX form; engines compute it themselves.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def __getitem__(self, graph: str) -> bytes:
+        from intcodec import onnxgraphs
+
+        if self._network.graphs[graph].whole:
+            raise KeyError(graph)
+        return onnxgraphs.build(self._network.graphs[graph])
+
+    def __contains__(self, graph: object) -> bool:
+        return graph in tuple(self)  # Mapping's own would build the graph
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, graph in self._network.graphs.items() if not graph.whole)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +112,7 @@ class Model:
         manifest: what the bundle says about itself; nothing depends on it but the ONNX graphs' hashes.
         bounds: the largest intermediate of each row, "graph/row" -> magnitude, as proved at export.
         vectors: self-test vectors (intcodec.selftest).
-        onnx: serialised ONNX graphs by name, read when asked for.
+        onnx: serialised ONNX graphs by name, read or built when asked for.
         data: the bundle's bytes.
     """
 
@@ -91,6 +129,11 @@ class Model:
         """Name of the architecture."""
         return self.network.arch
 
+    @property
+    def derived(self) -> Mapping[str, bytes]:
+        """The ONNX graphs that the network stands for, whatever the bundle stores."""
+        return DerivedGraphs(self.network)
+
     @classmethod
     def build(
         cls,
@@ -103,11 +146,11 @@ class Model:
         Args:
             network: the network.
             manifest_extra: JSON values to state in the manifest, such as quality and metric.
-            onnx_graphs: serialised ONNX graphs by graph name; None builds them, which needs the `onnx` package.
+            onnx_graphs: serialised ONNX graphs by graph name to store; None stores all of the network, an empty mapping
+                none: then they are built when they are needed.
 
         Raises:
             ModelError: the network cannot be proved.
-            InputError: `onnx` is needed and not installed.
         """
         from intcodec.bounds import prove
         from intcodec.engines.reference import ReferenceEngine
@@ -116,7 +159,7 @@ class Model:
         bounds = prove(network)
         vectors = make_vectors(network, ReferenceEngine(network))
         members = {NETWORK: write_network(network, bounds, vectors)}
-        graphs = build_onnx(network) if onnx_graphs is None else onnx_graphs
+        graphs = DerivedGraphs(network) if onnx_graphs is None else onnx_graphs
         members.update({f"onnx/{name}.onnx": data for name, data in graphs.items()})
         manifest = {
             **(manifest_extra or {}),
@@ -157,7 +200,8 @@ class Model:
         graphs = {m[1]: hashes[n] for n in names if (m := _ONNX.fullmatch(n))}
         if not set(graphs) <= set(network.graphs):
             raise ModelError("model: an ONNX graph belongs to no graph of the network")
-        return cls(network, model_id, manifest, bounds, vectors, OnnxGraphs(data, graphs, max_bytes), data)
+        onnx = OnnxGraphs(data, graphs, max_bytes) if graphs else DerivedGraphs(network)
+        return cls(network, model_id, manifest, bounds, vectors, onnx, data)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bundle; the file appears whole or not at all.
@@ -166,19 +210,6 @@ class Model:
             InputError: it cannot be written.
         """
         write_bytes(path, self.data)
-
-
-def build_onnx(network: Network) -> dict[str, bytes]:
-    """Return every graph of a network as serialised ONNX.
-
-    Raises:
-        InputError: the `onnx` package is not installed.
-    """
-    try:
-        from intcodec import onnxgraphs
-    except ImportError as error:
-        raise InputError('building a model needs onnx, not installed: pip install "intcodec[quantize]"') from error
-    return {name: onnxgraphs.build(graph) for name, graph in network.graphs.items()}
 
 
 def write_network(network: Network, bounds: Mapping[str, int], vectors: tuple[Mapping[str, Any], ...]) -> bytes:
@@ -194,6 +225,7 @@ def read_network(content: bytes) -> tuple[Network, dict[str, int], tuple[Mapping
     Raises:
         ModelError: anything in it is wrong.
     """
+    from intcodec.limits import check_weights
     from intcodec.selftest import check_vectors
 
     tensors, metadata = tensorfile.read(content, "model: network.safetensors")
@@ -213,6 +245,7 @@ def read_network(content: bytes) -> tuple[Network, dict[str, int], tuple[Mapping
         raise ModelError("model: bounds are missing or belong to nothing")
     if not all(type(v) is int and 0 <= v < ACC_LIMIT for v in bounds.values()):
         raise ModelError("model: a stored bound does not keep its limit")
+    check_weights(network)
     return network, bounds, check_vectors(network, vectors)
 
 
@@ -220,6 +253,8 @@ class _Members:
     """The members of a bundle: only expected names, each once, within the limits."""
 
     def __init__(self, data: bytes, max_bytes: int) -> None:
+        if data.count(_ENTRY) > MAX_MEMBERS:  # before thousands of them become objects
+            raise ModelError(f"model: more than {MAX_MEMBERS} members")
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
             infos = self._zip.infolist()

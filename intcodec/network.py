@@ -11,12 +11,15 @@ row. Tensors are [H, W, C] with C innermost; a tensor's dtype follows from its r
     h_s : z_hat int16 [h', w', N] -> index uint8 (, mean int32) [4h', 4w', M]; or params int16 [4h', 4w', 2M]
     context : neighbours int16 [n, 1, 12 M], params [n, 1, 2M] -> index, mean [n, 1, M]   (n positions of a wavefront)
     g_s : y_hat int16 [h, w, M] -> x_hat uint8 [16h, 16w, 3]
+
+A video network has three such codecs, `part` takes them apart, and the graph `predict` between them (see framecodec).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,8 +34,23 @@ IntArray: TypeAlias = NDArray[Any]
 ACC_LIMIT = 2**31
 #: The norm of a GDN row stays strictly below this, so that (isqrt(n) + 1)**2 fits an int32.
 NORM_LIMIT = 2**30
+#: Channels of a tensor.
+MAX_CHANNELS = 1 << 14
 #: Fraction bits of a LeakyReLU slope.
 SLOPE_BITS = 16
+#: Levels of a scale space: the picture, and five times blurred.
+LEVELS = 6
+#: Fraction bits that a scale space has more than its input.
+VOLUME_BITS = 2
+#: A Gaussian of 1.5 pixels; the taps add up to 2**BLUR_BITS.
+BLUR_TAPS = (17, 124, 590, 1792, 3490, 4358, 3490, 1792, 590, 124, 17)
+BLUR_BITS = 14
+#: Fraction bits of a motion, and of the point in a scale space that it leads to.
+MOTION_BITS, POINT_BITS = 16, 8
+#: A motion of 1 is half the picture's side, rounded up to a multiple of this.
+MOTION_GRID = 128
+#: Largest side of a picture that is warped.
+MAX_WARP_SIDE = 1 << 16
 
 
 def dtype_of(lo: int, hi: int) -> np.dtype[Any]:
@@ -266,7 +284,63 @@ class Gate:
         return height, width
 
 
-Row: TypeAlias = Conv | Gdn | Rescale | ScaleIndex | Concat | Add | Gate
+@dataclass(frozen=True)
+class ScaleSpace:
+    """Ever blurrier versions of a picture side by side: channels 3l, 3l + 1, 3l + 2 are level l, of three channels.
+
+    level[0] = x << VOLUME_BITS;  small[1] = level[1] = blur(level[0])
+    small[l] = blur(means of 2x2 blocks of small[l - 1]);  level[l] = small[l] doubled l - 1 times
+    Sides must be multiples of 2**(LEVELS - 2). docs/arithmetic.md has the formulas.
+    """
+
+    name: str
+    input: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors read."""
+        return (self.input,)
+
+    def out_spec(self, specs: Mapping[str, TensorSpec]) -> TensorSpec:
+        """Return the output's spec."""
+        src = specs[self.input]
+        return TensorSpec(self.name, src.channels * LEVELS, src.lo << VOLUME_BITS, src.hi << VOLUME_BITS)
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (height, width) unchanged."""
+        return height, width
+
+
+@dataclass(frozen=True)
+class Warp:
+    """Samples of a scale space where a motion points to: right, down and along the levels, all linear in between.
+
+    docs/arithmetic.md has the formulas. Channels of `other`: motion right, down (in units of half the side) and level.
+    """
+
+    name: str
+    input: str  # a ScaleSpace
+    other: str  # the motion, [H, W, 3]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors read."""
+        return (self.input, self.other)
+
+    def out_spec(self, specs: Mapping[str, TensorSpec]) -> TensorSpec:
+        """Return the output's spec."""
+        src, half = specs[self.input], (1 << VOLUME_BITS) >> 1
+        lo, hi = ((end + half) >> VOLUME_BITS for end in (src.lo, src.hi))
+        return TensorSpec(self.name, src.channels // LEVELS, lo, hi)
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (height, width) unchanged."""
+        return height, width
+
+
+Row: TypeAlias = Conv | Gdn | Rescale | ScaleIndex | Concat | Add | Gate | ScaleSpace | Warp
+#: Rows that need their whole input at once; a graph has only such rows, or none.
+WHOLE = (ScaleSpace, Warp)
 
 
 @dataclass(frozen=True)
@@ -283,6 +357,13 @@ class Graph:
         for out in self.outputs:
             if out not in specs:
                 raise ModelError(f"graph {self.name}: output {out!r} is written by no row")
+        if len({isinstance(row, WHOLE) for row in self.rows}) > 1:
+            raise ModelError(f"graph {self.name}: rows that need their whole input have to be in a graph of their own")
+
+    @property
+    def whole(self) -> bool:
+        """Whether its rows need their whole inputs at once, so that no part of a picture can be computed by itself."""
+        return any(isinstance(row, WHOLE) for row in self.rows)
 
     def specs(self) -> dict[str, TensorSpec]:
         """Return the spec of every tensor of the graph, inputs first, in execution order.
@@ -299,7 +380,17 @@ class Graph:
                 raise ModelError(f"graph {self.name}: tensor {row.name!r} is written twice")
             check_row(row, specs, self.name)
             specs[row.name] = row.out_spec(specs)
+            if specs[row.name].channels > MAX_CHANNELS:
+                raise ModelError(f"graph {self.name}: row {row.name} has more than {MAX_CHANNELS} channels")
         return specs
+
+    def scales(self) -> dict[str, Fraction]:
+        """Return how many rows and columns every tensor has per row and column of the inputs, borders aside."""
+        scales = {s.name: Fraction(1) for s in self.inputs}
+        for row in self.rows:
+            factor = Fraction(row.upsample, row.stride) if isinstance(row, Conv) else 1
+            scales[row.name] = scales[row.inputs[0]] * factor
+        return scales
 
     def out_sizes(self, height: int, width: int) -> dict[str, tuple[int, int]]:
         """Return the (height, width) of every tensor for inputs of (height, width)."""
@@ -351,6 +442,19 @@ class Network:
             for row in graph.rows:
                 yield graph, row
 
+    def part(self, name: str) -> Network:
+        """Return the codec that the graphs, latents and tables called `name` + "_" form, without that prefix."""
+        start = f"{name}_"
+        graphs = {k.removeprefix(start): g for k, g in self.graphs.items() if k.startswith(start)}
+        latents = {k.removeprefix(start): v for k, v in self.latents.items() if k.startswith(start)}
+        tables = {k.removeprefix(start): v for k, v in self.tables.items() if k.startswith(start)}
+        return Network(
+            f"{self.arch} {name}",
+            {k: replace(g, name=k) for k, g in graphs.items()},
+            {k: replace(v, name=k) for k, v in latents.items()},
+            tables,
+        )
+
 
 def _require(ok: bool, where: str, what: str) -> None:
     if not ok:
@@ -358,8 +462,8 @@ def _require(ok: bool, where: str, what: str) -> None:
 
 
 def _check_vector(a: IntArray, dtype: type, size: int, lo: int, hi: int, where: str) -> None:
-    got = f"{a.dtype}{list(a.shape)}"
-    _require(a.dtype == dtype and a.shape == (size,), where, f"expected {np.dtype(dtype).name}[{size}], got {got}")
+    if a.dtype != dtype or a.shape != (size,):
+        raise ModelError(f"{where}: expected {np.dtype(dtype).name}[{size}], got {a.dtype}{list(a.shape)}")
     _require(size == 0 or (int(a.min()) >= lo and int(a.max()) <= hi), where, f"values outside [{lo}, {hi}]")
 
 
@@ -371,7 +475,7 @@ def check_row(row: Row, specs: Mapping[str, TensorSpec], graph: str = "") -> Non
     """
     where = f"graph {graph}: row {row.name}"
     src = specs[row.input]
-    if not isinstance(row, (ScaleIndex, Concat)):
+    if not isinstance(row, (ScaleIndex, Concat, *WHOLE)):
         _require(-ACC_LIMIT < row.lo <= row.hi < ACC_LIMIT, where, f"bad range [{row.lo}, {row.hi}]")
     if isinstance(row, Conv):
         w = row.weight
@@ -407,6 +511,15 @@ def check_row(row: Row, specs: Mapping[str, TensorSpec], graph: str = "") -> Non
         _require(src.lo >= 0, where, "a scale must not be negative")
     elif isinstance(row, Concat):
         _require(src.dtype == specs[row.other].dtype == np.int16, where, "both tensors must be int16")
+    elif isinstance(row, ScaleSpace):
+        fits = max(abs(src.lo), abs(src.hi)) << VOLUME_BITS < 2**15
+        _require(src.dtype == np.int16 and src.channels == 3 and fits, where, "the input must be int16[H, W, 3]")
+    elif isinstance(row, Warp):
+        motion = specs[row.other]
+        _require(src.dtype == np.int16 and src.channels == 3 * LEVELS, where, "the input must be a scale space")
+        _require(max(abs(src.lo), abs(src.hi)) <= 32764, where, "the scale space has too large values")
+        _require(motion.channels == 3 and motion.dtype == np.int32, where, "the motion must be int32[H, W, 3]")
+        _require(max(abs(motion.lo), abs(motion.hi)) < 2**18, where, "the motion reaches too far")
     else:
         _check_pair(row, src, specs[row.other], where)
 

@@ -14,14 +14,17 @@ import numpy as np
 
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.errors import ModelError, SelfTestError
+from intcodec.limits import check_test
 from intcodec.network import IntArray, Network, TensorSpec
 
 if TYPE_CHECKING:
     from intcodec.engines import Engine
     from intcodec.model import Model
 
-#: Height and width of each graph's inputs; a graph of another name has DEFAULT_SIZE.
-SIZES: Mapping[str, tuple[int, int]] = {"g_a": (37, 54), "h_a": (5, 7), "h_s": (2, 3), "g_s": (3, 4)}
+#: Height and width of the inputs of graphs with these names, or with names that end so after "_"; else DEFAULT_SIZE.
+SIZES: Mapping[str, tuple[int, int]] = {
+    "g_a": (37, 54), "h_a": (5, 7), "h_s": (2, 3), "g_s": (3, 4), "predict": (32, 48)
+}  # fmt: skip
 DEFAULT_SIZE = (5, 7)
 DIGEST_CHARS = 32
 MAX_SIDE = 256
@@ -64,7 +67,7 @@ def make_vectors(network: Network, engine: ReferenceEngine) -> tuple[Mapping[str
     """
     vectors = []
     for name in network.graphs:
-        height, width = SIZES.get(name, DEFAULT_SIZE)
+        height, width = next((s for k, s in SIZES.items() if f"_{name}".endswith(f"_{k}")), DEFAULT_SIZE)
         vector: dict[str, Any] = {"graph": name, "height": height, "width": width, "seed": 1}
         tensors = engine.trace(name, _inputs(network, vector))
         rows = {row.name: digest(tensors[row.name]) for row in network.graphs[name].rows}
@@ -91,6 +94,7 @@ def check_vectors(network: Network, vectors: Any) -> tuple[Mapping[str, Any], ..
         rows = {row.name for row in network.graphs[graph].rows}
         if not isinstance(tensors, dict) or set(tensors) != rows:
             raise ModelError(f"model: the self-test vector of graph {graph} does not name its tensors")
+        check_test(network.graphs[graph], vector["height"], vector["width"])
     if {v["graph"] for v in vectors} != set(network.graphs):
         raise ModelError("model: a graph has no self-test vector")
     return tuple(vectors)

@@ -22,6 +22,8 @@ from intcodec.network import IntArray
 
 MAX_HEADER = 8 << 20
 MAX_TENSORS = 1 << 14
+#: Levels of JSON; descriptions have seven.
+MAX_DEPTH = 32
 _DTYPES = {"I8": "i1", "U8": "u1", "I16": "<i2", "I32": "<i4", "U32": "<u4"}
 _NAMES = {np.dtype(v): k for k, v in _DTYPES.items()}
 
@@ -49,9 +51,21 @@ def parse_json(data: bytes | str, what: str) -> Any:
 
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
-        return json.loads(text, object_pairs_hook=pairs, parse_constant=refuse)
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=refuse)
+        _check_depth(value)
+        return value
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{what}: not valid JSON ({str(error)[:80]})") from error
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inside = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, (dict, list)))
+        level = [item for items in inside for item in items]
+        if not level:
+            return
+    raise ValueError("nested too deeply")
 
 
 def write(tensors: Mapping[str, IntArray], metadata: Mapping[str, str]) -> bytes:
@@ -93,7 +107,7 @@ def read(data: bytes, what: str) -> tuple[dict[str, IntArray], dict[str, str]]:
     tensors, position, body = {}, 0, memoryview(data)[8 + size :]
     for name, dtype, shape, begin, end in entries:
         if begin != position or end > len(body):
-            raise ModelError(f"{what}: tensor {name!r} leaves a gap, overlaps another or is truncated")
+            raise ModelError(f"{what}: tensor {name[:80]!r} leaves a gap, overlaps another or is truncated")
         array = np.frombuffer(body[begin:end], dtype).reshape(shape)
         tensors[name] = array if sys.byteorder == "little" else array.astype(dtype.newbyteorder("="))
         tensors[name].setflags(write=False)

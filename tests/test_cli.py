@@ -17,7 +17,7 @@ import tiny
 from PIL import Image
 
 import intcodec
-from intcodec import bitstream, codec, files
+from intcodec import bitstream, codec, files, framecodec
 from intcodec.cli.common import ENGINE_NAMES
 from intcodec.cli.main import main
 from intcodec.engines import ENGINES
@@ -36,6 +36,7 @@ def tiny_codec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return codec.Codec(model, ReferenceEngine(model.network, threads), max_pixels=max_pixels)
 
     monkeypatch.setattr(codec, "load", load)
+    monkeypatch.setattr(framecodec, "load_either", load)
     monkeypatch.chdir(tmp_path)
     Image.fromarray(RGB).save("a.png")
 
@@ -76,7 +77,7 @@ def test_encode_decode_info(run: Run) -> None:
 
 
 def test_quiet(run: Run) -> None:
-    assert run("encode", "-q", "a.png") == (0, "", "")
+    assert run("encode", "--quiet", "a.png") == (0, "", "")
     assert run("decode", "--quiet", "a.intc", "-f") == (0, "", "")
 
 
@@ -134,7 +135,7 @@ def test_several_inputs(run: Run) -> None:
         (["a.png", "b.png", "-o", "-"], "cannot be used"),
         (["-", "b.png", "-o", "out"], "cannot be used"),
         (["-", "-"], "only once"),
-        (["."], "Is a directory"),
+        (["."], ". is a clip, or a folder of pictures: name a model for clips with -m MODEL"),
         (["a.png", "-o", "none/a.intc"], "No such file or directory"),
         (["a.png", "-o", "a.png/"], "File exists"),
     ],
@@ -189,14 +190,14 @@ def test_background(run: Run) -> None:
 def test_notes(run: Run) -> None:
     Image.fromarray(np.zeros((4, 4), np.uint16)).save("deep.png")
     assert "intcodec: note: deep.png: 16-bit picture reduced to 8 bits\n" in run("encode", "deep.png")[2]
-    assert run("encode", "-q", "deep.png")[2] == ""
+    assert run("encode", "--quiet", "deep.png")[2] == ""
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         ([], "required: COMMAND"),
-        (["encode"], "required: IMAGE"),
+        (["encode"], "required: INPUT"),
         (["frobnicate"], "invalid choice"),
         (["encode", "a.png", "--threads", "0"], "not a positive integer"),
         (["decode", "a.intc", "--engine", "cuda"], "invalid choice"),
@@ -265,7 +266,7 @@ def test_whole_program() -> None:
     done = script("encode", "a.png", "-m", "m.intm", "-o", "a.intc", "--engine", "reference")
     assert (done.returncode, done.stdout) == (0, "")
     for engine in ENGINES:
-        done = script("decode", "a.intc", "-m", "m.intm", "-o", f"{engine}.ppm", "--engine", engine, "-q")
+        done = script("decode", "a.intc", "-m", "m.intm", "-o", f"{engine}.ppm", "--engine", engine, "--quiet")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert len({Path(f"{engine}.ppm").read_bytes() for engine in ENGINES}) == 1
     done = script("decode", "a.intc", "-m", "other.intm", "-o", "b.png")
@@ -339,7 +340,7 @@ def process(*args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes
 
 
 def test_pipes() -> None:
-    done = process("encode", "-", "-q", stdin=Path("a.png").read_bytes())
+    done = process("encode", "-", "--quiet", stdin=Path("a.png").read_bytes())
     assert (done.returncode, done.stderr) == (0, b"")
     assert bitstream.parse(done.stdout).width == 30
     assert process("info", "-", stdin=done.stdout).returncode == 0
@@ -353,7 +354,7 @@ def test_broken_pipe_is_silent() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     path = [str(Path(__file__).parent), str(Path(intcodec.__file__).parents[1])]
-    for args in (["decode", "a.intc", "-o", "-", "-q"], ["info", "a.intc"]):
+    for args in (["decode", "a.intc", "-o", "-", "--quiet"], ["info", "a.intc"]):
         done = subprocess.run(
             [sys.executable, "-c", _RUNNER.format(path=path), *args], stdout=write_end, stderr=subprocess.PIPE
         )
@@ -365,7 +366,7 @@ def test_broken_pipe_is_silent() -> None:
 def test_full_disk_behind_standard_output() -> None:
     process("encode", "a.png")
     path = [str(Path(__file__).parent), str(Path(intcodec.__file__).parents[1])]
-    for args in (["decode", "a.intc", "-o", "-", "-q"], ["info", "a.intc"]):
+    for args in (["decode", "a.intc", "-o", "-", "--quiet"], ["info", "a.intc"]):
         with open("/dev/full", "wb") as full:
             done = subprocess.run(
                 [sys.executable, "-c", _RUNNER.format(path=path), *args], stdout=full, stderr=subprocess.PIPE
@@ -386,7 +387,10 @@ def test_start_up_imports_nothing_slow() -> None:
 def test_coding_imports_no_training_framework() -> None:
     code = (
         _RUNNER.format(path=[str(Path(__file__).parent), str(Path(intcodec.__file__).parents[1])])
-        .replace("sys.exit(main(sys.argv[1:]))", "main(['encode', 'a.png', '-q']); main(['decode', 'a.intc', '-qf']);")
+        .replace(
+            "sys.exit(main(sys.argv[1:]))",
+            "main(['encode', 'a.png', '--quiet']); main(['decode', 'a.intc', '--quiet', '-f']);",
+        )
         .strip()
     )
     code += "\nprint(sorted({'torch', 'onnx', 'tqdm'} & set(sys.modules)))"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import tracemalloc
-from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 
 import intcodec
 from intcodec import bitstream, bounds, latents, rangecoder
-from intcodec.codec import Codec, _pad, default_model
+from intcodec.codec import Codec, default_model, pad
 from intcodec.engines import ENGINES
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.errors import BitstreamError, InputError, LimitError, ModelError, SelfTestError, WrongModelError
@@ -231,7 +230,7 @@ def test_refuses_what_is_no_picture(picture: Any) -> None:
 def test_pad_repeats_edges(height: int, width: int) -> None:
     picture = tiny.picture(height, width)
     expected = np.pad(picture, ((0, -height % 16), (0, -width % 16), (0, 0)), mode="edge")
-    np.testing.assert_array_equal(_pad(picture, 16), expected)
+    np.testing.assert_array_equal(pad(picture, 16), expected)
 
 
 def fewer_rows(graph: Graph) -> Graph:
@@ -375,12 +374,6 @@ def test_load_refuses_options(path: Path, options: dict[str, Any]) -> None:
         intcodec.load(path, **options)
 
 
-needs_default = pytest.mark.skipif(
-    not files("intcodec").joinpath("models", "default.intm").is_file(), reason="no default model in this tree yet"
-)
-
-
-@needs_default
 def test_default_model_round_trip_on_every_engine() -> None:
     picture = tiny.picture(70, 90)
     coded = {name: intcodec.load(engine=name).encode(picture) for name in ENGINES}
@@ -390,7 +383,6 @@ def test_default_model_round_trip_on_every_engine() -> None:
         np.testing.assert_array_equal(other, pictures[0])
 
 
-@needs_default
 def test_replicating_edges_costs_less_than_zeros() -> None:
     codec = intcodec.load()
     picture = np.clip(tiny.picture(65, 81).astype(int) // 2 + 110, 0, 255).astype(np.uint8)
@@ -398,7 +390,6 @@ def test_replicating_edges_costs_less_than_zeros() -> None:
     assert len(codec.encode(picture)) < len(codec.encode(zeros))
 
 
-@needs_default
 def test_default_model_is_proved() -> None:
     model = Model.load(default_model())
     assert bounds.prove(model.network) == dict(model.bounds)

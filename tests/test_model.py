@@ -26,7 +26,6 @@ from intcodec.network import Network
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    pytest.importorskip("onnx", reason="building a model with ONNX graphs needs onnx")
     return Model.build(tiny.network("mean-scale"), {"quality": 3, "metric": "mse"})
 
 
@@ -134,11 +133,13 @@ def test_onnx_is_read_late_and_checked(model: Model) -> None:
         broken.onnx["g_s"]
 
 
-def test_missing_onnx_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "intcodec.onnxgraphs", None)
-    monkeypatch.delattr("intcodec.onnxgraphs", raising=False)
-    with pytest.raises(InputError, match="needs onnx"):
-        Model.build(tiny.network("factorized"))
+def test_onnx_graphs_that_are_not_stored_are_built(model: Model) -> None:
+    bare = Model.build(model.network, onnx_graphs={})
+    assert set(members(bare.data)) == {MANIFEST, NETWORK}
+    assert bare.model_id == model.model_id
+    assert dict(bare.onnx) == dict(model.onnx)
+    with pytest.raises(KeyError):
+        bare.onnx["none"]
 
 
 def test_save_is_atomic(model: Model, tmp_path: Path) -> None:

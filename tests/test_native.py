@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from randomnet import context_graph, network, random_graph, random_input, residual_graph, small_codec_graph
 
+from intcodec.engines.columns import Columns
 from intcodec.engines.native import NativeEngine, choose_isa, isa_levels
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.errors import InputError, RangeError
@@ -221,3 +222,36 @@ def test_neon_equals_scalar_under_emulation(tmp_path: Path) -> None:
     here = run_check(build_check(tmp_path / "here", "gcc", "-O3"), 6)
     assert "neon" in arm
     assert arm.split()[-1] == here.split()[-1]  # the hash of the scalar results
+
+
+def test_stretches_cover_the_width_once_and_begin_at_whole_columns() -> None:
+    graph = small_codec_graph(np.random.default_rng(4))
+    columns = Columns(graph)
+    for core in (columns.unit, 5 * columns.unit, 1 << 20):
+        for width in (1, 7, 64, 1000):
+            end = 0
+            for s in columns.stretches(width, core):
+                assert s.begin == end
+                assert 0 <= s.first <= s.begin < s.end <= s.last <= width
+                assert all(s.first * scale % 1 == s.begin * scale % 1 == 0 for scale in columns.scale.values())
+                end = s.end
+            assert end == width
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_columns_make_no_difference(seed: int) -> None:
+    """Random networks, which pad unevenly, in cores of one unit: every column's halo must be wide enough."""
+    rng = np.random.default_rng(seed + 500)
+    height, width = int(rng.integers(1, 9)), int(rng.integers(40, 120))
+    graph = random_graph(rng, height, width)
+    net = network(graph)
+    x = {s.name: random_input(rng, s, height, width) for s in graph.inputs}
+    whole = NativeEngine(net, 1, core=1 << 20)
+    try:
+        want = whole.trace("g", x)
+    except InputError:
+        pytest.skip("the random network takes larger pictures only")
+    for core in (1, 9):
+        engine = NativeEngine(net, 2, core=core)
+        assert_same(engine.trace("g", x), want, core)
+        assert_same(engine.run("g", x), want, core)

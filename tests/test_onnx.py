@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+from randomnet import residual_graph
 
 from intcodec.bounds import prove
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.errors import InputError, ModelError
 from intcodec.network import Add, Concat, Conv, Gate, Gdn, Graph, Network, Rescale, Row, ScaleIndex, TensorSpec
 
-pytest.importorskip("onnx", reason="the exporter needs onnx")
 pytest.importorskip("onnxruntime", reason="the engine needs onnxruntime")
 
 from intcodec import onnxgraphs
 from intcodec.engines.onnx import OnnxEngine, make_session
+from intcodec.onnxgraphs import protobuf
+from intcodec.onnxgraphs.emitter import ELEMENT
 from intcodec.onnxgraphs.rows import weight_digits
 from intcodec.onnxgraphs.values import DIGIT_BITS, layout
 
@@ -174,6 +176,7 @@ def test_bands(bands: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxgraphs, "MAX_BANDS", bands)
     for graph in tiny.network("mean-scale").graphs.values():
         check(graph, ((1, 1), (16, 16), (19, 6)))
+    check(residual_graph(np.random.default_rng(bands)), ((4, 4), (12, 8)))  # a 1x1 shortcut of stride 2
 
 
 def test_digits_give_back_the_number() -> None:
@@ -192,6 +195,31 @@ def test_digits_give_back_the_number() -> None:
 def test_the_bytes_are_deterministic() -> None:
     for graph in tiny.network("mean-scale").graphs.values():
         assert onnxgraphs.build(graph) == onnxgraphs.build(graph)
+
+
+@pytest.mark.parametrize("arch", tiny.ARCHS)
+def test_the_format_is_what_the_onnx_package_writes(arch: str) -> None:
+    """It reads our bytes, finds nothing wrong with them, and writes the same ones."""
+    onnx = pytest.importorskip("onnx")
+    for graph in tiny.network(arch).graphs.values():
+        data = onnxgraphs.build(graph, expose_all=True)
+        model = onnx.load_from_string(data)
+        onnx.checker.check_model(model)
+        assert model.SerializeToString(deterministic=True) == data
+        assert (model.ir_version, model.opset_import[0].version, model.producer_name) == (7, 13, "intcodec")
+
+
+def test_attributes_and_tensors_against_the_onnx_package() -> None:
+    onnx = pytest.importorskip("onnx")
+    attributes = {"axis": -1, "mode": "constant", "pads": [1, -2, 300], "large": 2**40}
+    ours = protobuf.node("Kind", ["a", "b"], ["c"], attributes)
+    theirs = onnx.helper.make_node("Kind", ["a", "b"], ["c"], **attributes)
+    assert ours == theirs.SerializeToString(deterministic=True)
+    for dtype, element in ELEMENT.items():
+        for shape in ((), (3,), (2, 0), (130, 2)):
+            array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+            tensor = onnx.numpy_helper.from_array(array, "name")
+            assert protobuf.tensor("name", array, element) == tensor.SerializeToString(deterministic=True)
 
 
 def test_only_operators_of_the_published_list() -> None:

@@ -7,9 +7,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the quantisation pass needs torch")
 
+import intcodec  # noqa: E402
 from intcodec import bounds, zoo  # noqa: E402
+from intcodec.engines import ENGINES  # noqa: E402
 from intcodec.engines.reference import ReferenceEngine  # noqa: E402
 from intcodec.errors import InputError  # noqa: E402
+from intcodec.model import Model  # noqa: E402
 from intcodec.network import TensorSpec  # noqa: E402
 from intcodec.quantize import synthetic  # noqa: E402
 from intcodec.quantize.calibrate import FloatRunner, calibrate  # noqa: E402
@@ -84,6 +87,18 @@ def test_the_integer_network_is_proved_and_follows_the_float_one(arch, pictures)
     error = y - expected["y"][0].permute(1, 2, 0).numpy()
     scale = float(expected["y"].abs().max())
     assert float(np.sqrt(np.mean(error**2))) < scale / 500
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_files_of_every_architecture_are_equal_on_every_engine(arch, pictures):
+    model = Model.build(quantize(arch, small_model(arch), pictures))
+    codecs = [intcodec.load(model.data, engine=name) for name in ENGINES]
+    for picture in (pictures[0][:50, :70], pictures[2][:1, :1]):
+        files = [codec.encode(picture) for codec in codecs]
+        assert len(set(files)) == 1
+        decoded = [codec.decode(files[0]) for codec in codecs]
+        assert decoded[0].shape == picture.shape
+        assert all(np.array_equal(d, decoded[0]) for d in decoded)
 
 
 def test_the_integer_synthesis_reproduces_float_pixels(pictures):

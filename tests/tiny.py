@@ -175,7 +175,7 @@ def model(arch: str = "hyperprior", seed: int = 0) -> Any:
 
 @lru_cache(maxsize=16)
 def bundle(arch: str = "hyperprior", seed: int = 0) -> Any:
-    """Return a real Model of a tiny network; needs onnx."""
+    """Return a real Model of a tiny network."""
     from intcodec.model import Model
 
     return Model.build(network(arch, seed), {"name": f"tiny {arch}"})

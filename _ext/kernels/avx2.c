@@ -138,5 +138,10 @@ static TARGET void index_of(int32_t *v, int count, const int32_t *threshold, int
     ic_index_body(v, count, threshold, thresholds);
 }
 
-const IcIsa ic_avx2 = {"avx2", IC_GROUP, 0, supported, dot, square, roots, add, gate, index_of};
+#define VECTOR 32
+#include "flow_rows.h"
+#include "tiles.h"
+
+const IcIsa ic_avx2 = {"avx2", IC_GROUP, 0, supported, dot, square, roots, add, gate, index_of,
+                            tile_in, tile_out, finish_lanes, &flow_loops};
 #endif

@@ -282,5 +282,10 @@ static TARGET void index_of(int32_t *v, int count, const int32_t *threshold, int
     ic_index_body(v, count, threshold, thresholds);
 }
 
-const IcIsa ic_avx512vnni = {"avx512vnni", 64, 0, supported, dot, square, roots, add, gate, index_of};
+#define VECTOR 64
+#include "flow_rows.h"
+#include "tiles.h"
+
+const IcIsa ic_avx512vnni = {"avx512vnni", 64, 0, supported, dot, square, roots, add, gate, index_of,
+                            tile_in, tile_out, finish_lanes, &flow_loops};
 #endif

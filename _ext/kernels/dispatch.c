@@ -11,6 +11,9 @@ static const IcIsa *const table[] = {
 #ifdef IC_NEON
     &ic_neon,
 #endif
+#ifdef IC_WASM
+    &ic_wasm,
+#endif
     &ic_scalar,
 };
 

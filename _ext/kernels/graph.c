@@ -31,8 +31,7 @@ void ic_free(void *p) {
 #endif
 }
 
-/* Zeroed array of the graph; 64 bytes more, so that vector loads of a last, partial group stay inside. */
-static void *take(IcGraph *g, size_t count, size_t size) {
+void *ic_graph_take(IcGraph *g, size_t count, size_t size) {
     void *p = ic_alloc(count * size + 64);
     if (p) memset(p, 0, count * size + 64);
     else g->failed = 1;
@@ -57,6 +56,8 @@ void ic_graph_free(IcGraph *g) {
     for (int i = 0; g->row && i < g->rows; i++) {
         IcRow *row = &g->row[i];
         for (int b = 0; row->block && b < row->blocks; b++) {
+            for (int i = 0; i < row->block[b].parts; i++) ic_free(row->block[b].part[i].weight);
+            ic_free(row->block[b].part);
             ic_free(row->block[b].weight);
             ic_free(row->block[b].bias);
             ic_free(row->block[b].shift);
@@ -85,25 +86,13 @@ static IcRow *add(IcGraph *g, IcKind kind, int in, int channels, IcType type, in
     return row;
 }
 
-/* Weights as the caller gives them, [out][kh][kw][cin]. */
-typedef struct {
-    const int16_t *weight;
-    const int32_t *bias;
-    const uint8_t *shift;
-    int kh, kw, cin;
-} Source;
-
-static const int16_t *tap(const Source *s, int o, int ky, int kx) {
-    return s->weight + (((size_t)o * s->kh + ky) * s->kw + kx) * s->cin;
-}
-
 /* The smallest window [y0, y1) x [x0, x1) outside which all taps of the channels are zero; at least one tap. */
-static void trim(const Source *s, const int *channel, int count, int *window) {
+static void trim(const IcSource *s, const int *channel, int count, int *window) {
     int y0 = s->kh, y1 = 0, x0 = s->kw, x1 = 0;
     for (int i = 0; i < count; i++)
         for (int ky = 0; ky < s->kh; ky++)
             for (int kx = 0; kx < s->kw; kx++) {
-                const int16_t *w = tap(s, channel[i], ky, kx);
+                const int16_t *w = ic_tap(s, channel[i], ky, kx);
                 int any = 0;
                 for (int c = 0; c < s->cin; c++) any |= w[c];
                 if (!any) continue;
@@ -119,29 +108,24 @@ static void trim(const Source *s, const int *channel, int count, int *window) {
 static int block_groups(int count) { return (count + IC_GROUP - 1) / IC_GROUP; }
 
 /* Pair products of one pixel of a block: what its kernel costs. */
-static long cost(const Source *s, const int *channel, int count) {
+static long cost(const IcSource *s, const int *channel, int count) {
     int w[4];
     trim(s, channel, count, w);
     return (long)block_groups(count) * (w[1] - w[0]) * (((w[3] - w[2]) * s->cin + 1) / 2);
 }
 
-/* Pack one block: its window, weights, bias and shift. The spans are the caller's. */
-static void pack(IcGraph *g, IcBlock *b, const Source *s, const int *channel, int count) {
+/* Pack a block's weights for `dot`, in their trimmed window. */
+static void pack_direct(IcGraph *g, IcBlock *b, const IcSource *s, const int *channel, int count) {
     int w[4];
     trim(s, channel, count, w);
-    const int lanes = block_groups(count) * IC_GROUP, run = (w[3] - w[2]) * s->cin;
-    b->groups = block_groups(count);
+    const int lanes = b->groups * IC_GROUP, run = (w[3] - w[2]) * s->cin;
     b->ky = w[0], b->kx = w[2];
     b->rows = w[1] - w[0], b->pairs = (run + 1) / 2;
-    b->weight = take(g, (size_t)b->rows * b->pairs * lanes * 2, sizeof *b->weight);
-    b->bias = take(g, lanes, sizeof *b->bias);
-    b->shift = take(g, lanes, sizeof *b->shift);
+    b->weight = ic_graph_take(g, (size_t)b->rows * b->pairs * lanes * 2, sizeof *b->weight);
     if (g->failed) return;
     for (int lane = 0; lane < count; lane++) {
-        b->bias[lane] = s->bias[channel[lane]];
-        b->shift[lane] = s->shift ? s->shift[channel[lane]] : 0;
         for (int r = 0; r < b->rows; r++) {
-            const int16_t *from = tap(s, channel[lane], w[0] + r, w[2]);
+            const int16_t *from = ic_tap(s, channel[lane], w[0] + r, w[2]);
             int16_t *to = b->weight + (size_t)r * b->pairs * lanes * 2;
             for (int k = 0; k < run; k++) {
                 const size_t pair = (size_t)(k / 2) * lanes * 2;
@@ -151,14 +135,36 @@ static void pack(IcGraph *g, IcBlock *b, const Source *s, const int *channel, in
     }
 }
 
-/* Blocks of a convolution whose lanes hold `channel[0..count)` in this order; returns how many. With `out` NULL only
+/* Pack one block: weights, bias and shift. The spans are the caller's. */
+static void pack(IcGraph *g, const IcRow *row, IcBlock *b, const IcSource *s, const int *channel, int count) {
+    b->groups = block_groups(count);
+    b->bias = ic_graph_take(g, (size_t)b->groups * IC_GROUP, sizeof *b->bias);
+    b->shift = ic_graph_take(g, (size_t)b->groups * IC_GROUP, sizeof *b->shift);
+    if (g->failed) return;
+    for (int lane = 0; lane < count; lane++) {
+        b->bias[lane] = s->bias[channel[lane]];
+        b->shift[lane] = s->shift ? s->shift[channel[lane]] : 0;
+    }
+    if (row->winograd) ic_winograd_pack(g, row, b, s, channel, count);
+    else pack_direct(g, b, s, channel, count);
+}
+
+int64_t ic_block_work(const IcBlock *b) {
+    const int64_t lanes = b->groups * IC_GROUP;
+    int64_t quarters = 0; /* a tile is four outputs */
+    for (int i = 0; i < b->parts; i++)
+        for (unsigned mask = b->part[i].mask; mask; mask &= mask - 1) quarters += 2 * b->part[i].pairs;
+    return lanes * (2 * (int64_t)b->rows * b->pairs + quarters / 4);
+}
+
+/* Blocks of a row whose lanes hold `channel[0..count)` in this order; returns how many. With `out` NULL only
  * adds up the cost. */
-static int lay_out(IcGraph *g, IcBlock *out, const Source *s, const int *channel, int count, long *total) {
+static int lay_out(IcGraph *g, const IcRow *row, IcBlock *out, const IcSource *s, const int *channel, int count, long *total) {
     int blocks = 0;
     for (int at = 0; at < count; at += g->isa->lanes, blocks++) {
         const int n = count - at < g->isa->lanes ? count - at : g->isa->lanes;
         *total += cost(s, channel + at, n);
-        if (out) pack(g, out + blocks, s, channel + at, n);
+        if (out) pack(g, row, out + blocks, s, channel + at, n);
     }
     return blocks;
 }
@@ -176,15 +182,17 @@ static void spans(IcBlock *b, int at, int n, int piece, const int *y, const int 
 }
 
 int ic_graph_conv(IcGraph *g, int in, IcType type, int out, int kh, int kw, const int16_t *weight, const int32_t *bias,
-                  const uint8_t *shift, const int *pad, int stride, int upsample, int slope, int lo, int hi) {
+                  const uint8_t *shift, const int *pad, int stride, int upsample, int slope, int lo, int hi, int reach) {
     const int phases = upsample * upsample, channels = out / phases, lanes = g->isa->lanes;
-    const Source s = {weight, bias, shift, kh, kw, g->tensor[in].channels};
+    const IcSource s = {weight, bias, shift, kh, kw, g->tensor[in].channels};
     IcRow *row = add(g, IC_CONV, in, channels, type, lo, hi);
     row->kh = kh, row->kw = kw, row->stride = stride, row->upsample = upsample, row->slope = slope;
     row->top = pad[0], row->left = pad[1], row->bottom = pad[2], row->right = pad[3];
+    row->reach = reach;
+    row->winograd = ic_winograd_fits(g, row, &s, out);
 
-    int *order = take(g, out, sizeof *order); /* lane -> channel of the weights, phase by phase */
-    row->block = take(g, (size_t)out / lanes + phases + 1, sizeof *row->block);
+    int *order = ic_graph_take(g, out, sizeof *order); /* lane -> channel of the weights, phase by phase */
+    row->block = ic_graph_take(g, (size_t)out / lanes + phases + 1, sizeof *row->block);
     if (g->failed) {
         ic_free(order);
         return -1;
@@ -193,18 +201,18 @@ int ic_graph_conv(IcGraph *g, int in, IcType type, int out, int kh, int kw, cons
         for (int c = 0; c < channels; c++) order[p * channels + c] = c * phases + p;
 
     long by_phase = 0, merged = 0;
-    for (int p = 0; p < phases; p++) lay_out(g, NULL, &s, order + p * channels, channels, &by_phase);
-    lay_out(g, NULL, &s, order, out, &merged);
+    for (int p = 0; p < phases; p++) lay_out(g, row, NULL, &s, order + p * channels, channels, &by_phase);
+    lay_out(g, row, NULL, &s, order, out, &merged);
     if (out <= lanes && merged < by_phase) {
         /* The two phases of an output row follow each other in the output: one span of 2 * channels. */
         const int y[2] = {0, 1}, offset[2] = {0, 0};
-        row->blocks = lay_out(g, row->block, &s, order, out, &merged);
+        row->blocks = lay_out(g, row, row->block, &s, order, out, &merged);
         spans(row->block, 0, out, 2 * channels, y, offset);
     } else {
         for (int p = 0; p < phases; p++) {
             const int y = p / upsample, offset = p % upsample * channels;
             IcBlock *b = row->block + row->blocks;
-            const int n = lay_out(g, b, &s, order + p * channels, channels, &by_phase);
+            const int n = lay_out(g, row, b, &s, order + p * channels, channels, &by_phase);
             for (int i = 0; i < n; i++)
                 spans(b + i, i * lanes, channels - i * lanes < lanes ? channels - i * lanes : lanes, channels, &y,
                       &offset);
@@ -216,7 +224,7 @@ int ic_graph_conv(IcGraph *g, int in, IcType type, int out, int kh, int kw, cons
 }
 
 static int32_t *widen(IcGraph *g, const uint8_t *shift, int count) {
-    int32_t *wide = take(g, count, sizeof *wide);
+    int32_t *wide = ic_graph_take(g, count, sizeof *wide);
     for (int c = 0; wide && c < count; c++) wide[c] = shift[c];
     return wide;
 }
@@ -224,14 +232,14 @@ static int32_t *widen(IcGraph *g, const uint8_t *shift, int count) {
 int ic_graph_gdn(IcGraph *g, int in, IcType type, const int16_t *gamma, const int32_t *beta, const int32_t *numerator,
                  const uint8_t *shift, int square_shift, int inverse, int lo, int hi) {
     const int channels = g->tensor[in].channels, lanes = g->isa->lanes;
-    const Source s = {gamma, beta, NULL, 1, 1, channels};
+    const IcSource s = {gamma, beta, NULL, 1, 1, channels};
     IcRow *row = add(g, IC_GDN, in, channels, type, lo, hi);
     row->square_shift = square_shift, row->inverse = inverse, row->small = 1;
-    int *order = take(g, channels, sizeof *order);
-    row->block = take(g, (size_t)channels / lanes + 1, sizeof *row->block);
-    row->numerator = take(g, channels, sizeof *row->numerator);
+    int *order = ic_graph_take(g, channels, sizeof *order);
+    row->block = ic_graph_take(g, (size_t)channels / lanes + 1, sizeof *row->block);
+    row->numerator = ic_graph_take(g, channels, sizeof *row->numerator);
     row->shift = widen(g, shift, channels);
-    row->half = take(g, channels, sizeof *row->half);
+    row->half = ic_graph_take(g, channels, sizeof *row->half);
     if (g->failed) {
         ic_free(order);
         return -1;
@@ -243,7 +251,7 @@ int ic_graph_gdn(IcGraph *g, int in, IcType type, const int16_t *gamma, const in
         row->half[c] = (int32_t)((1u << shift[c]) >> 1);
         if (numerator[c] / ic_isqrt(beta[c]) >= 1 << 19) row->small = 0;
     }
-    row->blocks = lay_out(g, row->block, &s, order, channels, &total);
+    row->blocks = lay_out(g, row, row->block, &s, order, channels, &total);
     /* The norms are wanted from all inputs, wherever a block's gamma happens to be zero: no offset to care for, because
      * a 1x1 window cannot be trimmed. */
     ic_free(order);
@@ -260,7 +268,7 @@ int ic_graph_rescale(IcGraph *g, int in, IcType type, const uint8_t *shift, int 
 int ic_graph_index(IcGraph *g, int in, IcType type, const int32_t *threshold, int count) {
     IcRow *row = add(g, IC_INDEX, in, g->tensor[in].channels, type, 0, 255);
     row->thresholds = count;
-    row->threshold = take(g, (size_t)count + 1, sizeof *row->threshold);
+    row->threshold = ic_graph_take(g, (size_t)count + 1, sizeof *row->threshold);
     if (g->failed) return -1;
     memcpy(row->threshold, threshold, (size_t)count * sizeof *threshold);
     return 0;
@@ -277,7 +285,7 @@ static IcRow *add_pair(IcGraph *g, IcKind kind, int in, int other, IcType type, 
     IcRow *row = add(g, kind, in, channels, type, lo, hi);
     row->other = other;
     row->shift = widen(g, shift, channels);
-    row->half = take(g, channels, sizeof *row->half);
+    row->half = ic_graph_take(g, channels, sizeof *row->half);
     for (int c = 0; row->half && c < channels; c++) row->half[c] = (int32_t)((1u << shift[c]) >> 1);
     return row;
 }
@@ -294,7 +302,7 @@ int ic_graph_gate(IcGraph *g, int in, int other, IcType type, const int16_t *tab
                   const uint8_t *shift, int lo, int hi) {
     IcRow *row = add_pair(g, IC_GATE, in, other, type, shift, lo, hi);
     row->table_lo = table_lo, row->thresholds = count;
-    row->table = take(g, (size_t)count, sizeof *row->table);
+    row->table = ic_graph_take(g, (size_t)count, sizeof *row->table);
     for (int i = 0; row->table && i < count; i++) row->table[i] = table[i];
     return g->failed ? -1 : 0;
 }

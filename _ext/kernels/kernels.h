@@ -4,7 +4,7 @@
  * channels ("lanes"), a dot product over a few runs of contiguous int16 values (one run per kernel row, kw * C long)
  * with exact int32 accumulation. `dot` computes it in a register tile of several pixels by up to `lanes` channels and
  * requantises in the registers. A run is read as pairs of int16 because every SIMD set has the pair product (pmaddwd,
- * vpdpwssd, two smlal). `square` and `roots` are the two halves of GDN around the same `dot`.
+ * vpdpwssd, two smlal, dot_i16x8_s). `square` and `roots` are the two halves of GDN around the same `dot`.
  *
  * The contract is docs/arithmetic.md; scalar.c is its plain form in C and the truth for the other files. Sums wrap
  * modulo 2^32 in every set alike, so a model without a proof gives wrong pixels but never undefined behaviour.
@@ -23,6 +23,9 @@
 #endif
 #if defined(__aarch64__) && defined(__GNUC__) && !defined(__AARCH64EB__)
 #define IC_NEON 1
+#endif
+#if defined(__wasm_simd128__)
+#define IC_WASM 1
 #endif
 
 /* One row of output pixels times one block of lanes. Strides are in elements. */
@@ -67,6 +70,8 @@ typedef struct {
     int channels, pixels;
 } IcPair;
 
+struct IcFlow;
+
 typedef struct {
     const char *name;
     int lanes;  /* channels per block of packed weights, a multiple of IC_GROUP */
@@ -78,9 +83,15 @@ typedef struct {
     void (*add)(const IcPair *g);
     void (*gate)(const IcPair *g);
     void (*index)(int32_t *v, int count, const int32_t *threshold, int thresholds); /* in place */
+    /* winograd.h; NULL where convolutions are computed directly */
+    void (*tile_in)(const int16_t *const *row, ptrdiff_t column, int channels, int16_t *v, ptrdiff_t plane);
+    void (*tile_out)(const int32_t *const *m, int32_t *y, int lanes, int first);
+    void (*finish)(const int32_t *acc, const int32_t *bias, const int32_t *shift, int lanes, int32_t lo, int32_t hi,
+                   int32_t slope, void *out, int wide);
+    const struct IcFlow *flow; /* flow.h; NULL where no clips are coded */
 } IcIsa;
 
-extern const IcIsa ic_scalar, ic_avx2, ic_avx512vnni, ic_neon;
+extern const IcIsa ic_scalar, ic_avx2, ic_avx512vnni, ic_neon, ic_wasm;
 
 /* Best set that this machine supports, at most `name` (NULL: no cap). NULL if `name` is unknown or not available. */
 const IcIsa *ic_isa_find(const char *name);

@@ -121,5 +121,11 @@ static void index_of(int32_t *v, int count, const int32_t *threshold, int thresh
     ic_index_body(v, count, threshold, thresholds);
 }
 
-const IcIsa ic_neon = {"neon", IC_GROUP, 1, supported, dot, square, roots, add, gate, index_of};
+#define TARGET
+#define VECTOR 16
+#include "flow_rows.h"
+#include "tiles.h"
+
+const IcIsa ic_neon = {"neon", IC_GROUP, 1, supported, dot, square, roots, add, gate, index_of,
+                            tile_in, tile_out, finish_lanes, &flow_loops};
 #endif

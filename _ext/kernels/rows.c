@@ -13,6 +13,7 @@ typedef struct {
     int32_t *norm;   /* [GDN_PIXELS][channels, whole groups] */
     int32_t *tile;   /* [PIXELS][lanes], or int16 */
     int32_t *line;   /* [channels] */
+    char *winograd;  /* winograd.c's own */
 } Scratch;
 
 static size_t padded(size_t channels) { return (channels + IC_GROUP - 1) / IC_GROUP * IC_GROUP; }
@@ -26,7 +27,8 @@ static size_t widest(const IcGraph *g) {
 
 size_t ic_scratch_bytes(const IcGraph *g) {
     const size_t c = widest(g);
-    return 64 + 2 * GDN_PIXELS * c + 4 * GDN_PIXELS * c + 4 * PIXELS * (size_t)g->isa->lanes + 4 * c;
+    const size_t here = 64 + 2 * GDN_PIXELS * c + 4 * GDN_PIXELS * c + 4 * PIXELS * (size_t)g->isa->lanes + 4 * c;
+    return (here + 63) / 64 * 64 + ic_winograd_scratch(g);
 }
 
 static Scratch scratch_at(const IcGraph *g, char *memory) {
@@ -36,37 +38,32 @@ static Scratch scratch_at(const IcGraph *g, char *memory) {
     s.tile = s.norm + GDN_PIXELS * c;
     s.line = s.tile + PIXELS * (size_t)g->isa->lanes;
     s.square = (int16_t *)(s.line + c);
+    s.winograd = memory + (ic_scratch_bytes(g) - ic_winograd_scratch(g));
     return s;
 }
 
-/* A row of a tensor where rows are written: its window, or the caller's array if no row reads the tensor. */
-typedef struct {
-    char *at; /* column 0 */
-    IcType type;
-} Line;
-
-static Line window_row(const IcPlane *t, int y) {
+static IcLine window_row(const IcPlane *t, int y) {
     const ptrdiff_t at = (y - t->first) * t->pitch + (ptrdiff_t)t->left * t->channels;
-    return (Line){t->window + at * (ptrdiff_t)t->size, t->type == IC_I32 ? IC_I32 : IC_I16};
+    return (IcLine){t->window + at * (ptrdiff_t)t->size, t->type == IC_I32 ? IC_I32 : IC_I16};
 }
 
 static size_t size_of(IcType type) { return type == IC_U8 ? 1 : type == IC_I16 ? 2 : 4; }
 
-static Line array_row(const IcPlane *t, int y) {
+static IcLine array_row(const IcPlane *t, int y) {
     const size_t row = (size_t)t->width * (size_t)t->channels * size_of(t->type);
-    return (Line){(char *)t->data + (size_t)y * row, t->type};
+    return (IcLine){(char *)t->data + (size_t)y * row, t->type};
 }
 
-static Line output_row(const IcPlane *t, int y) { return t->used ? window_row(t, y) : array_row(t, y); }
+IcLine ic_output_row(const IcPlane *t, int y) { return t->used ? window_row(t, y) : array_row(t, y); }
 
-static int32_t get(Line line, ptrdiff_t i) {
+static int32_t get(IcLine line, ptrdiff_t i) {
     return line.type == IC_U8    ? ((const uint8_t *)line.at)[i]
            : line.type == IC_I16 ? ((const int16_t *)line.at)[i]
                                  : ((const int32_t *)line.at)[i];
 }
 
 /* Store `count` int32 values from element i on. The rows' ranges have made them fit. */
-static void put(Line line, ptrdiff_t i, const int32_t *v, int count) {
+static void put(IcLine line, ptrdiff_t i, const int32_t *v, int count) {
     if (line.type == IC_I32) memcpy((int32_t *)line.at + i, v, (size_t)count * 4);
     else if (line.type == IC_I16)
         for (int c = 0; c < count; c++) ((int16_t *)line.at)[i + c] = (int16_t)v[c];
@@ -75,11 +72,16 @@ static void put(Line line, ptrdiff_t i, const int32_t *v, int count) {
 }
 
 /* The same from int16, which never goes to an int32 line. */
-static void put16(Line line, ptrdiff_t i, const int16_t *v, int count) {
+static void put16(IcLine line, ptrdiff_t i, const int16_t *v, int count) {
     if (line.type == IC_I16)
         for (int c = 0; c < count; c++) ((int16_t *)line.at)[i + c] = v[c];
     else
         for (int c = 0; c < count; c++) ((uint8_t *)line.at)[i + c] = (uint8_t)v[c];
+}
+
+void ic_store_span(IcLine line, ptrdiff_t pixel, const IcSpan *span, const void *lanes, int wide) {
+    if (wide) put(line, pixel + span->offset, (const int32_t *)lanes + span->lane, span->length);
+    else put16(line, pixel + span->offset, (const int16_t *)lanes + span->lane, span->length);
 }
 
 /* One block of one row of a convolution. */
@@ -87,9 +89,9 @@ static void conv_row(const IcPlan *p, const IcRow *row, const IcBlock *b, const 
     const IcPlane *in = &p->plane[row->in];
     const int lanes = b->groups * IC_GROUP, up = row->upsample, width = out->width / up;
     const int pixel = up * out->channels; /* elements from one pixel's outputs to the next's */
-    const Line from = window_row(in, y * row->stride - row->top + b->ky);
-    Line to[2] = {output_row(out, y * up), {NULL, IC_I16}};
-    if (up == 2) to[1] = output_row(out, y * up + 1);
+    const IcLine from = window_row(in, y * row->stride - row->top + b->ky);
+    IcLine to[2] = {ic_output_row(out, y * up), {NULL, IC_I16}};
+    if (up == 2) to[1] = ic_output_row(out, y * up + 1);
     IcDot d = {
         .x = (const int16_t *)from.at + (ptrdiff_t)(b->kx - row->left) * in->channels,
         .x_pixel = (ptrdiff_t)row->stride * in->channels,
@@ -116,18 +118,14 @@ static void conv_row(const IcPlan *p, const IcRow *row, const IcBlock *b, const 
     for (int x = 0; x < width; x += PIXELS, d.x += PIXELS * d.x_pixel) {
         const int n = width - x < PIXELS ? width - x : PIXELS;
         p->graph->isa->dot(&d, b->groups, n);
-        for (int i = 0; i < b->spans; i++) {
-            const IcSpan span = b->span[i];
-            ptrdiff_t at = (ptrdiff_t)x * pixel + span.offset;
-            for (int k = 0; k < n; k++, at += pixel) {
-                if (d.wide) put(to[span.y], at, s->tile + k * lanes + span.lane, span.length);
-                else put16(to[span.y], at, (const int16_t *)s->tile + k * lanes + span.lane, span.length);
-            }
-        }
+        for (int i = 0; i < b->spans; i++)
+            for (int k = 0; k < n; k++)
+                ic_store_span(to[b->span[i].y], (ptrdiff_t)(x + k) * pixel, &b->span[i],
+                              (char *)s->tile + (d.wide ? 4 : 2) * k * lanes, d.wide);
     }
 }
 
-static void gdn_row(const IcPlan *p, const IcRow *row, Line from, Line to, int width, Scratch *s) {
+static void gdn_row(const IcPlan *p, const IcRow *row, IcLine from, IcLine to, int width, Scratch *s) {
     const IcIsa *isa = p->graph->isa;
     const int channels = p->graph->tensor[row->out].channels;
     const ptrdiff_t even = (channels + 1) / 2 * 2, whole = (ptrdiff_t)padded((size_t)channels);
@@ -189,7 +187,7 @@ static void gdn_row(const IcPlan *p, const IcRow *row, Line from, Line to, int w
     }
 }
 
-static void rescale_row(const IcRow *row, Line from, Line to, int width, int channels, int32_t *line) {
+static void rescale_row(const IcRow *row, IcLine from, IcLine to, int width, int channels, int32_t *line) {
     for (ptrdiff_t x = 0; x < width; x++) {
         for (int c = 0; c < channels; c++) {
             const int32_t v = get(from, x * channels + c);
@@ -200,7 +198,7 @@ static void rescale_row(const IcRow *row, Line from, Line to, int width, int cha
     }
 }
 
-static void index_row(const IcIsa *isa, const IcRow *row, Line from, Line to, int width, int channels,
+static void index_row(const IcIsa *isa, const IcRow *row, IcLine from, IcLine to, int width, int channels,
                       int32_t *line) {
     for (ptrdiff_t x = 0; x < width; x++) {
         for (int c = 0; c < channels; c++) line[c] = get(from, x * channels + c);
@@ -209,7 +207,7 @@ static void index_row(const IcIsa *isa, const IcRow *row, Line from, Line to, in
     }
 }
 
-static void concat_row(Line a, Line b, Line to, int width, int a_channels, int b_channels) {
+static void concat_row(IcLine a, IcLine b, IcLine to, int width, int a_channels, int b_channels) {
     const int16_t *left = (const int16_t *)a.at, *right = (const int16_t *)b.at;
     int16_t *out = (int16_t *)to.at;
     for (int x = 0; x < width; x++) {
@@ -219,7 +217,7 @@ static void concat_row(Line a, Line b, Line to, int width, int a_channels, int b
     }
 }
 
-static void pair_row(const IcIsa *isa, const IcRow *row, Line a, Line b, Line to, int width, int channels,
+static void pair_row(const IcIsa *isa, const IcRow *row, IcLine a, IcLine b, IcLine to, int width, int channels,
                      int32_t *line) {
     void (*const run)(const IcPair *) = row->kind == IC_ADD ? isa->add : isa->gate;
     IcPair g = {
@@ -250,7 +248,7 @@ static void pair_row(const IcIsa *isa, const IcRow *row, Line a, Line b, Line to
     }
 }
 
-static void copy_row(Line from, Line to, ptrdiff_t count) {
+static void copy_row(IcLine from, IcLine to, ptrdiff_t count) {
     if (from.type == to.type) memcpy(to.at, from.at, (size_t)count * size_of(to.type));
     else if (from.type == IC_U8)
         for (ptrdiff_t i = 0; i < count; i++) ((int16_t *)to.at)[i] = ((const uint8_t *)from.at)[i];
@@ -263,23 +261,25 @@ static void compute(const IcPlan *p, const IcJob *job, int from, int to, int par
     const IcPlane *in = &p->plane[row->in], *out = &p->plane[job->tensor];
     if (row->kind == IC_CONV) {
         const int b0 = row->blocks * part / job->split, b1 = row->blocks * (part + 1) / job->split;
-        for (int b = b0; b < b1; b++)
-            for (int y = from; y < to; y++) conv_row(p, row, &row->block[b], out, y, s);
+        if (row->winograd) ic_winograd_rows(p, row, b0, b1, out, from, to, s->winograd);
+        else
+            for (int b = b0; b < b1; b++)
+                for (int y = from; y < to; y++) conv_row(p, row, &row->block[b], out, y, s);
         for (int y = from * job->scale; job->gdn && y < to * job->scale; y++) {
-            const Line line = output_row(out, y);
+            const IcLine line = ic_output_row(out, y);
             gdn_row(p, job->gdn, line, line, out->width, s);
         }
         return;
     }
     for (int y = from; y < to; y++) {
-        const Line source = window_row(in, y), target = output_row(out, y);
+        const IcLine source = window_row(in, y), target = ic_output_row(out, y);
         if (row->kind == IC_GDN) gdn_row(p, row, source, target, out->width, s);
         else if (row->kind == IC_RESCALE) rescale_row(row, source, target, out->width, out->channels, s->line);
         else if (row->kind == IC_INDEX)
             index_row(p->graph->isa, row, source, target, out->width, out->channels, s->line);
         else {
             const IcPlane *second = &p->plane[row->other];
-            const Line other = window_row(second, y);
+            const IcLine other = window_row(second, y);
             if (row->kind == IC_CONCAT)
                 concat_row(source, other, target, out->width, in->channels, second->channels);
             else pair_row(p->graph->isa, row, source, other, target, out->width, out->channels, s->line);
@@ -297,7 +297,7 @@ void ic_job_item(const IcPlan *p, const IcJob *job, int item, void *memory) {
         return;
     }
     for (int y = from; y < to; y++) {
-        const Line array = array_row(t, y), window = window_row(t, y);
+        const IcLine array = array_row(t, y), window = window_row(t, y);
         if (job->task == IC_LOAD) copy_row(array, window, (ptrdiff_t)t->width * t->channels);
         else copy_row(window, array, (ptrdiff_t)t->width * t->channels);
     }

@@ -38,6 +38,9 @@ static void walk(void *context, IcTeam *team, int index) {
         if (index == 0) {
             ic_plan_step(p, step, call->threads);
             ic_team_reset(team, 0);
+#ifdef IC_PROGRESS
+            ic_progress(step, p->steps);
+#endif
         }
         ic_team_barrier(team);
         for (int j = 0; j < p->jobs; j++) {
@@ -57,7 +60,9 @@ int ic_graph_run(const IcGraph *g, IcWorkspace *w, int height, int width, void *
     if (!memory) return -1;
     call.plan.plane = (IcPlane *)memory;
     call.plan.job = (IcJob *)(memory + planes * sizeof(IcPlane));
-    const size_t bytes = ic_plan_make(&call.plan, height, width, data, budget);
+    const uint64_t wished = ic_plan_make(&call.plan, height, width, data, budget);
+    if (wished > SIZE_MAX / 2) return -1;
+    const size_t bytes = (size_t)wished;
     call.threads = ic_plan_threads(&call.plan, budget, threads);
     call.scratch_bytes = (ic_scratch_bytes(g) + 127) / 64 * 64;
     call.scratch = ic_workspace_get(w, SLOT_SCRATCH, call.scratch_bytes * (size_t)call.threads);

@@ -164,14 +164,15 @@ static void go(IcPlan *p, int step) {
     }
 }
 
-static size_t window_bytes(const IcPlane *plane) {
+/* 64 bits: on a machine of 32, a very wide picture's windows can need more than an address says. */
+static uint64_t window_bytes(const IcPlane *plane) {
     if (plane->direct) return 0;
     /* 64 bytes more: the last odd run of a kernel reads one element past its end. */
-    return ((size_t)plane->capacity * (size_t)plane->pitch * plane->size + 127) / 64 * 64;
+    return ((uint64_t)plane->capacity * (uint64_t)plane->pitch * plane->size + 127) / 64 * 64;
 }
 
-static size_t measure(IcPlan *p) {
-    size_t total = 0;
+static uint64_t measure(IcPlan *p) {
+    uint64_t total = 0;
     for (int t = 0; t < p->planes; t++) p->plane[t].capacity = 0;
     for (int step = 0; step < p->steps; step++) {
         go(p, step);
@@ -195,15 +196,14 @@ static int flat(const IcGraph *g, int height, int width) {
 /* A smaller budget asks for the thinnest steps and for every thread, whatever they cost: tests. */
 #define SMALL_BUDGET ((size_t)1 << 20)
 
-/* Multiply-accumulates of the convolutions. */
+/* Multiply-accumulates of the convolutions and of GDN. */
 static int64_t work(const IcPlan *p) {
     int64_t total = 0;
     for (int i = 0; i < p->graph->rows; i++) {
         const IcRow *row = &p->graph->row[i];
         const IcPlane *out = &p->plane[row->out];
         int64_t pixel = 0;
-        for (int b = 0; b < row->blocks; b++)
-            pixel += (int64_t)row->block[b].groups * IC_GROUP * row->block[b].rows * row->block[b].pairs * 2;
+        for (int b = 0; b < row->blocks; b++) pixel += ic_block_work(&row->block[b]);
         total += pixel * (out->height / up_of(row)) * (out->width / up_of(row));
     }
     return total;
@@ -216,7 +216,7 @@ int ic_plan_threads(const IcPlan *p, size_t budget, int threads) {
     return threads <= most ? threads : most > 1 ? (int)most : 1;
 }
 
-size_t ic_plan_make(IcPlan *p, int height, int width, void *const *data, size_t budget) {
+uint64_t ic_plan_make(IcPlan *p, int height, int width, void *const *data, size_t budget) {
     int most = 1;
     /* A kernel wants many pixels of a row at a time. The pixels of a context model's run are a column, so they are taken
      * as a row: the arrays are the same. */
@@ -227,11 +227,11 @@ size_t ic_plan_make(IcPlan *p, int height, int width, void *const *data, size_t 
     for (int t = 0; t < p->planes; t++)
         if (p->plane[t].is_output) most = at_least(most, p->plane[t].height);
     p->steps = 1;
-    size_t bytes = measure(p);
+    uint64_t bytes = measure(p);
     while (bytes > budget && p->steps < most) {
         const int before = p->steps;
         p->steps = at_most(2 * before, most);
-        const size_t less = measure(p);
+        const uint64_t less = measure(p);
         if (budget >= SMALL_BUDGET && less > bytes / 4 * 3) { /* halos are what is left: thinner steps only cost time */
             p->steps = before;
             return measure(p);
@@ -245,7 +245,7 @@ void ic_plan_place(IcPlan *p, char *memory) {
     for (int t = 0; t < p->planes; t++) {
         if (!p->plane[t].used) continue;
         p->plane[t].window = memory;
-        memory += window_bytes(&p->plane[t]);
+        memory += (size_t)window_bytes(&p->plane[t]);
     }
 }
 
@@ -280,6 +280,7 @@ static void share(const IcPlan *p, IcJob *job, int threads) {
     const int64_t bytes = (int64_t)out->width * out->channels * job->scale * 2;
     job->chunk = (int)at_least(1, at_most(rows, (int)(ITEM_BYTES / (bytes + 1))));
     if (threads > 1) job->chunk = at_most(job->chunk, at_least(1, rows / (ITEMS_PER_THREAD * threads)));
+    if (job->task == IC_COMPUTE && job->row->winograd) job->chunk += job->chunk & 1; /* tiles are two rows high */
     job->split = 1;
     job->items = (rows + job->chunk - 1) / job->chunk;
     if (threads > 1 && job->task == IC_COMPUTE && job->row->kind == IC_CONV && !job->gdn && job->items < 2 * threads)

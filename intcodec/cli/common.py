@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from intcodec.errors import InputError, IntCodecError, WrongModelError
 
@@ -31,15 +31,16 @@ def say(message: str, quiet: bool) -> None:
 
 def add_codec_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that encode and decode share."""
-    parser.add_argument("-m", "--model", metavar="MODEL", help="model file (default: the one that comes with intcodec)")
+    parser.add_argument("-m", "--model", metavar="MODEL", help="model file (default: an embedded one)")
     parser.add_argument(
         "--engine",
         choices=ENGINE_NAMES,
         help="what computes the networks; results are equal (default: the best one here)",
     )
     parser.add_argument("--threads", type=positive, metavar="N", help="threads to use; results are equal")
-    parser.add_argument("--max-pixels", type=positive, metavar="N", help="refuse larger pictures (default: 268435456)")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+    text = "refuse larger pictures (default: 268435456; of frames of clips 33554432)"
+    parser.add_argument("--max-pixels", type=positive, metavar="N", help=text)
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 
 def positive(text: str) -> int:
@@ -50,12 +51,13 @@ def positive(text: str) -> int:
     return value
 
 
-def load_codec(args: argparse.Namespace) -> Codec:
-    """Load the codec that the options of `add_codec_options` describe."""
+def load_codec(args: argparse.Namespace, quality: int | None = None) -> Codec:
+    """Load the codec that the options of `add_codec_options` describe, or the embedded one of a quality."""
     from intcodec.codec import DEFAULT_MAX_PIXELS, load
 
     max_pixels = args.max_pixels or DEFAULT_MAX_PIXELS
-    return load(args.model, engine=args.engine, threads=args.threads, max_pixels=max_pixels)
+    which: dict[str, Any] = {} if quality is None else {"quality": quality}
+    return load(args.model, **which, engine=args.engine, threads=args.threads, max_pixels=max_pixels)
 
 
 def plan_outputs(inputs: list[str], output: str | None, ending: str) -> list[str]:
@@ -127,7 +129,8 @@ def for_each(inputs: list[str], outputs: list[str], work: Callable[[str, str, st
             work(name, target, f"[{k + 1}/{len(inputs)}] " if len(inputs) > 1 else "")
         except IntCodecError as error:
             code = code or error.exit_code
-            hint = "; name it with -m MODEL" if isinstance(error, WrongModelError) else ""
-            message = str(error)
+            message, hint = str(error), ""
+            if isinstance(error, WrongModelError):
+                hint = "; name it with -m MODEL" if error.quality is None else "; leave out -m"
             complain((message if name in message else f"{name}: {message}") + hint)
     return code

@@ -1,39 +1,64 @@
-"""`intcodec encode`: pictures to .intc files."""
+"""`intcodec encode`: pictures, or a clip, to .intc files."""
 
 from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from intcodec import files
-from intcodec.cli.common import add_codec_options, for_each, load_codec, plan_outputs, refuse_terminal, say
+from intcodec.cli import clips
+from intcodec.cli.common import add_codec_options, for_each, load_codec, plan_outputs, positive, refuse_terminal, say
+
+if TYPE_CHECKING:
+    from intcodec.codec import Codec
 
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
-    parser = commands.add_parser("encode", help="compress pictures", description="Compress pictures to .intc files.")
-    parser.add_argument("inputs", nargs="+", metavar="IMAGE", help="picture to compress; - is standard input")
+    parser = commands.add_parser(
+        "encode",
+        help="compress pictures or a clip",
+        description="Compress pictures to .intc files; with a model for clips, compress a video file, a .y4m file or a "
+        "folder of pictures to one .intc file.",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="picture or clip to compress; - is standard input")
     parser.add_argument(
         "-o",
         "--output",
         metavar="FILE.intc",
-        help="output file, or directory for several inputs; - is standard output (default: IMAGE with .intc)",
+        help="output file, or directory for several inputs; - is standard output (default: INPUT with .intc)",
+    )
+    parser.add_argument(
+        "-q",
+        "--quality",
+        type=positive,
+        metavar="Q",
+        help="embedded model, 1 for the smallest files (see intcodec info)",
     )
     parser.add_argument("--background", metavar="COLOR", help="colour behind transparent pixels, such as white or #fff")
     add_codec_options(parser)
+    clips.add_encode_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from intcodec.images import read_picture
-
     outputs = plan_outputs(args.inputs, args.output, ".intc")
     refuse_terminal(outputs[0])
-    codec = load_codec(args)
+    if args.model is None or args.quality is not None:
+        return _pictures(args, load_codec(args, args.quality), outputs)
+    pictures, video = clips.load_either(args)
+    return clips.encode(args, video, outputs) if video else _pictures(args, pictures, outputs)
+
+
+def _pictures(args: argparse.Namespace, codec: Codec | None, outputs: list[str]) -> int:
+    from intcodec.images import read_picture
+
+    assert codec is not None
 
     def work(name: str, target: str, prefix: str) -> None:
+        clips.refuse_clip(name)
         loaded = read_picture(files.read_bytes("-") if name == "-" else name, codec.max_pixels, args.background)
         for note in loaded.notes:
             say(f"note: {name}: {note}", args.quiet)

@@ -21,11 +21,16 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--arch", required=True, metavar="NAME", help="architecture, such as bmshj2018_hyperprior")
     parser.add_argument("--checkpoint", metavar="FILE", help="float checkpoint in CompressAI's format")
     parser.add_argument("--pretrained", action="store_true", help="use published weights of --quality and --metric")
-    parser.add_argument("--quality", type=int, metavar="Q", help="quality of the published weights, 1 to 8")
+    parser.add_argument("--quality", type=int, metavar="Q", help="quality of the published weights, from 1")
     parser.add_argument("--metric", choices=("mse", "ms-ssim"), default="mse", help="metric of the published weights")
-    parser.add_argument("--calibration", metavar="DIR", help="pictures to calibrate on (default: generated ones)")
+    parser.add_argument(
+        "--calibration",
+        metavar="DIR",
+        help="pictures to calibrate on, for ssf2020 folders of frames (default: generated ones)",
+    )
+    parser.add_argument("--no-onnx", action="store_true", help="store no ONNX graphs: half the size, built when needed")
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="model file to write")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.set_defaults(run=run)
 
 
@@ -45,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         calibration=calibration,
         output=Path(args.output),
         progress=sys.stderr.isatty() and not args.quiet,
+        store_onnx=not args.no_onnx,
     )
     say(f"{args.output}: model {model.model_id}", args.quiet)
     return 0

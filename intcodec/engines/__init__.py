@@ -1,7 +1,7 @@
 """The engines: three ways to compute the same integers.
 
     native        the compiled kernels, the default
-    onnxruntime   the model's ONNX graphs, wherever onnxruntime runs
+    onnxruntime   the network as ONNX graphs, wherever onnxruntime runs
     reference     numpy, slow, checks every range on the way
 
 What may live here: the choice among them. A codec is given its engine.
@@ -82,7 +82,7 @@ def _native(model: Model, threads: int) -> Engine:
 def _onnxruntime(model: Model, threads: int) -> Engine:
     from intcodec.engines.onnx import OnnxEngine
 
-    return OnnxEngine(model.onnx, model.network, threads)
+    return OnnxEngine(model.derived, model.network, threads)  # stored graphs are untrusted, and not run
 
 
 def _reference(model: Model, threads: int) -> Engine:

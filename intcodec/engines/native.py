@@ -11,18 +11,37 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 import intcodec._native as _native
+from intcodec.engines import flow
+from intcodec.engines.columns import Columns, Stretch
 from intcodec.engines.reference import check_input
 from intcodec.errors import InputError
-from intcodec.network import Add, Concat, Conv, Gate, Gdn, Graph, IntArray, Network, Rescale, Row, TensorSpec
+from intcodec.network import (
+    Add,
+    Concat,
+    Conv,
+    Gate,
+    Gdn,
+    Graph,
+    IntArray,
+    Network,
+    Rescale,
+    Row,
+    ScaleIndex,
+    ScaleSpace,
+    TensorSpec,
+)
 
 MAX_THREADS = 256
 #: Wished bytes of row windows: what the second-level cache and a slice of the third hold, per thread.
 WORKSPACE_PER_THREAD = 8 << 20
+#: Every step over the windows reads all weights once, so the windows are wished to be this many times as large.
+WINDOWS_PER_WEIGHT = 6
 MAX_WORKSPACE = 64 << 20
 
 
@@ -38,6 +57,7 @@ class NativeEngine:
         *,
         isa: str | None = None,
         workspace: int | None = None,
+        core: int | None = None,
     ) -> None:
         """Pack the network's weights.
 
@@ -45,7 +65,10 @@ class NativeEngine:
             network: the network; it is not kept alive by C and may be shared.
             threads: threads per call, 1..256; by default one per core that this process may use.
             isa: instruction set, one of `isa_levels()`; by default INTCODEC_ISA, or the fastest.
-            workspace: wished size of a call's row windows in bytes; at least a few rows are held whatever it is.
+            workspace: wished size of a call's row windows in bytes, at least a few rows whatever it is; by default what
+                suits the threads and the graph's weights.
+            core: columns of a graph's input to compute at a time, rounded up to what the graph's strides allow; by
+                default as many as suit the workspace.
 
         Raises:
             InputError: `isa` or INTCODEC_ISA is unknown or not available here, or `threads` is out of range.
@@ -55,12 +78,21 @@ class NativeEngine:
         if not 1 <= self.threads <= MAX_THREADS:
             raise InputError(f"threads must be in [1, {MAX_THREADS}], got {threads}")
         self.isa = choose_isa(isa)
-        self.workspace = min(WORKSPACE_PER_THREAD * self.threads, MAX_WORKSPACE) if workspace is None else workspace
+        self._workspace = {
+            name: _wished(graph, self.threads) if workspace is None else workspace
+            for name, graph in network.graphs.items()
+        }
         self._tensors = {  # of each graph: name, channels and dtype, which a spec would look up again in every run
             name: [(s.name, s.channels, s.dtype) for s in graph.specs().values()]
             for name, graph in network.graphs.items()
         }
-        self._graphs = {name: _pack(graph, self.isa) for name, graph in network.graphs.items()}
+        streamed = {name: graph for name, graph in network.graphs.items() if not graph.whole}
+        self._graphs = {name: _pack(graph, self.isa) for name, graph in streamed.items()}
+        self._columns = {name: Columns(graph) for name, graph in streamed.items()}
+        self._core = {
+            name: c.core(self._workspace[name]) if core is None else -(-core // c.unit) * c.unit
+            for name, c in self._columns.items()
+        }
 
     def run(self, graph: str, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
         """Run one graph.
@@ -87,22 +119,64 @@ class NativeEngine:
         return self.network.graphs[graph]
 
     def _run(self, graph: str, inputs: Mapping[str, IntArray], wanted: tuple[str, ...]) -> dict[str, IntArray]:
-        description, tensors, native = self._description(graph), self._tensors[graph], self._graphs[graph]
+        description, tensors = self._description(graph), self._tensors[graph]
         given = [_checked(description, s, inputs) for s in description.inputs]
         height, width = given[0].shape[:2]
         if any(x.shape[:2] != (height, width) for x in given):
             shapes = {s.name: x.shape[:2] for s, x in zip(description.inputs, given, strict=True)}
             raise InputError(f"graph {graph}: inputs differ in size: {shapes}")
+        if description.whole:
+            return self._run_whole(description, given, wanted)
+        native = self._graphs[graph]
         try:
             sizes = native.out_sizes(height, width)
         except ValueError as error:
             raise InputError(f"graph {graph}: a {height}x{width} input does not fit a row: {error}") from None
         made = {s.name: x for s, x in zip(description.inputs, given, strict=True)}
-        for (name, channels, dtype), size in zip(tensors, sizes, strict=True):
-            if name in wanted and name not in made:
-                made[name] = np.empty((*size, channels), dtype)
-        native.run([made.get(name) for name, _, _ in tensors], self.workspace, self.threads)
+        shapes = {name: (*size, channels) for (name, channels, _), size in zip(tensors, sizes, strict=True)}
+        dtypes = {name: dtype for name, _, dtype in tensors}
+        new = [name for name in wanted if name not in made]
+        made.update({name: np.empty(shapes[name], dtypes[name]) for name in new})
+        stretches = list(self._columns[graph].stretches(width, self._core[graph]))
+        if len(stretches) == 1:
+            native.run([made.get(name) for name, _, _ in tensors], self._workspace[graph], self.threads)
+            return {name: made[name] for name in wanted}
+        for stretch in stretches:
+            part = {
+                s.name: np.ascontiguousarray(made[s.name][:, stretch.first : stretch.last]) for s in description.inputs
+            }
+            local = native.out_sizes(height, stretch.last - stretch.first)
+            for (name, channels, dtype), size in zip(tensors, local, strict=True):
+                if name in new:
+                    part[name] = np.empty((*size, channels), dtype)
+            native.run([part.get(name) for name, _, _ in tensors], self._workspace[graph], self.threads)
+            for name in new:
+                _keep(made[name], part[name], stretch, self._columns[graph].scale[name], stretch.end == width)
         return {name: made[name] for name in wanted}
+
+    def _run_whole(self, graph: Graph, given: list[IntArray], wanted: tuple[str, ...]) -> dict[str, IntArray]:
+        """Run a graph whose rows need their whole inputs: scale space and warp."""
+        height, width = given[0].shape[:2]
+        flow.check_size(height, width)
+        made, specs = {s.name: x for s, x in zip(graph.inputs, given, strict=True)}, graph.specs()
+        for row in graph.rows:
+            out = made[row.name] = np.empty((height, width, specs[row.name].channels), np.int16)
+            function = _native.scale_space if isinstance(row, ScaleSpace) else _native.warp
+            function(self.isa, *(made[name] for name in row.inputs), out, self.threads)
+        return {name: made[name] for name in wanted}
+
+
+def _wished(graph: Graph, threads: int) -> int:
+    """Return the bytes of row windows that suit a graph."""
+    weights = sum(row.weight.nbytes for row in graph.rows if isinstance(row, Conv))
+    return min(max(WORKSPACE_PER_THREAD * threads, WINDOWS_PER_WEIGHT * weights), MAX_WORKSPACE)
+
+
+def _keep(whole: IntArray, part: IntArray, stretch: Stretch, scale: Fraction, is_last: bool) -> None:
+    """Copy the core of a stretch's tensor to its place in the whole tensor."""
+    begin, first = int(stretch.begin * scale), int(stretch.first * scale)
+    end = whole.shape[1] if is_last else int(stretch.end * scale)
+    whole[:, begin:end] = part[:, begin - first : end - first]
 
 
 def isa_levels() -> list[tuple[str, bool]]:
@@ -155,7 +229,8 @@ def _add(native: Any, row: Row, sources: list[int], specs: Mapping[str, TensorSp
     src, dtype = sources[0], specs[row.name].dtype.name
     if isinstance(row, Conv):
         arrays = _dense(row.weight, row.bias, row.shift)
-        native.add_conv(src, dtype, *arrays, row.pad, row.stride, row.upsample, row.slope, row.lo, row.hi)
+        reach = max(abs(specs[row.input].lo), abs(specs[row.input].hi))
+        native.add_conv(src, dtype, *arrays, row.pad, row.stride, row.upsample, row.slope, row.lo, row.hi, reach)
     elif isinstance(row, Gdn):
         arrays = _dense(row.gamma, row.beta, row.numerator, row.shift)
         native.add_gdn(src, dtype, *arrays, row.square_shift, row.inverse, row.lo, row.hi)
@@ -167,8 +242,10 @@ def _add(native: Any, row: Row, sources: list[int], specs: Mapping[str, TensorSp
         native.add_add(*sources, dtype, *_dense(row.input_shift, row.other_shift, row.shift), row.lo, row.hi)
     elif isinstance(row, Gate):
         native.add_gate(*sources, dtype, *_dense(row.table), specs[row.other].lo, *_dense(row.shift), row.lo, row.hi)
-    else:
+    elif isinstance(row, ScaleIndex):
         native.add_index(src, dtype, *_dense(row.thresholds))
+    else:
+        raise InputError(f"the native engine cannot stream row {row.name!r}")
 
 
 def _dense(*arrays: IntArray) -> tuple[IntArray, ...]:

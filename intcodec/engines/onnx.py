@@ -1,7 +1,7 @@
-"""Run a model's ONNX graphs with onnxruntime.
+"""Run a network's ONNX graphs with onnxruntime.
 
-What may live here: the only use of the `onnxruntime` package. The graphs come from the model bundle; nothing is built
-here and `onnx` is not needed.
+What may live here: the only use of the `onnxruntime` package. The graphs were built from the network; nothing is built
+here. A graph that warps has no ONNX form: the reference engine computes it, in numpy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from intcodec.engines.reference import check_input
+from intcodec.engines.reference import ReferenceEngine, check_input
 from intcodec.errors import ModelError
 from intcodec.network import IntArray, Network
 
@@ -31,6 +31,7 @@ class OnnxEngine:
         self._graphs = graphs
         self._network = network
         self._specs = {name: graph.specs() for name, graph in network.graphs.items()}
+        self._numpy = ReferenceEngine(network)
         self._sessions: dict[str, Any] = {}
         self._lock = Lock()
 
@@ -49,6 +50,8 @@ class OnnxEngine:
             ModelError: the model has no such ONNX graph, or onnxruntime refuses it.
         """
         description, specs = self._network.graphs[graph], self._specs[graph]
+        if description.whole:
+            return self._numpy.run(graph, inputs)
         feed = {}
         for spec in description.inputs:
             x = check_input(description, spec, inputs)

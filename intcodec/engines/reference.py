@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from intcodec.engines import flow
 from intcodec.errors import InputError, RangeError
 from intcodec.network import (
     ACC_LIMIT,
@@ -28,7 +29,9 @@ from intcodec.network import (
     Rescale,
     Row,
     ScaleIndex,
+    ScaleSpace,
     TensorSpec,
+    Warp,
 )
 
 Int64 = NDArray[np.int64]
@@ -211,4 +214,6 @@ _RUN: dict[type[Row], Callable[..., Int64]] = {
     Concat: _concat,
     Add: _add,
     Gate: _gate,
+    ScaleSpace: lambda row, specs, x: flow.scale_space(x),
+    Warp: lambda row, specs, volume, motion: flow.warp(volume, motion),
 }

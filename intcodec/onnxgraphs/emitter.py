@@ -1,7 +1,8 @@
 """A writer of ONNX graphs: nodes, constants, nothing about codecs.
 
-What may live here: the only use of the `onnx` package. Equal nodes and equal constants are written once, names count up
-in order of writing, and the protobuf is serialised deterministically, so equal descriptions give equal bytes.
+What may live here: the order of things in a graph. Equal nodes and equal constants are written once, and names count up
+in order of writing, so equal descriptions give equal bytes; they begin with a dot, which no tensor of a network does.
+`protobuf` knows the format; no package is needed.
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+
+from intcodec.onnxgraphs import protobuf
 
 OPSET = 13
 #: The oldest file version that may hold opset 13; onnxruntime 1.17 reads up to 9.
 IR_VERSION = 7
 
 ELEMENT = {
-    "uint8": TensorProto.UINT8,
-    "int32": TensorProto.INT32,
-    "uint32": TensorProto.UINT32,
-    "float32": TensorProto.FLOAT,
+    "uint8": protobuf.UINT8,
+    "int8": protobuf.INT8,
+    "int32": protobuf.INT32,
+    "int64": protobuf.INT64,
+    "uint32": protobuf.UINT32,
+    "float32": protobuf.FLOAT,
 }
 
 
@@ -34,21 +37,21 @@ class Emitter:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._nodes: list[Any] = []
+        self._nodes: list[bytes] = []
         self._seen: dict[tuple[Any, ...], str] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], tuple[str, NDArray[Any]]] = {}
-        self._inputs: list[Any] = []
-        self._outputs: list[Any] = []
+        self._inputs: list[bytes] = []
+        self._outputs: list[bytes] = []
 
     def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
         """Declare a graph input; return its name."""
-        self._inputs.append(helper.make_tensor_value_info(name, ELEMENT[dtype], list(shape)))
+        self._inputs.append(protobuf.value_info(name, ELEMENT[dtype], shape))
         return name
 
     def output(self, name: str, dtype: str, shape: Sequence[int | str], source: str) -> None:
         """Declare the graph output `name`, a copy of the tensor `source`."""
-        self._nodes.append(helper.make_node("Identity", [source], [name]))
-        self._outputs.append(helper.make_tensor_value_info(name, ELEMENT[dtype], list(shape)))
+        self._nodes.append(protobuf.node("Identity", [source], [name], {}))
+        self._outputs.append(protobuf.value_info(name, ELEMENT[dtype], shape))
 
     def const(self, array: Any, dtype: str) -> str:
         """Return the name of a constant."""
@@ -56,21 +59,21 @@ class Emitter:
         a = a.reshape(np.shape(array))
         key = (dtype, a.shape, a.tobytes())
         if key not in self._constants:
-            self._constants[key] = (f"c{len(self._constants)}", a)
+            self._constants[key] = (f".c{len(self._constants)}", a)
         return self._constants[key][0]
 
     def split(self, source: str, count: int, axis: int) -> tuple[str, ...]:
         """Split a tensor into `count` equal parts along an axis."""
-        names = tuple(f"t{len(self._nodes)}_{i}" for i in range(count))
-        self._nodes.append(helper.make_node("Split", [source], list(names), axis=axis))
+        names = tuple(f".t{len(self._nodes)}_{i}" for i in range(count))
+        self._nodes.append(protobuf.node("Split", [source], names, {"axis": axis}))
         return names
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Add a node with one output, or reuse an equal one; return the output's name."""
         key = (kind, inputs, tuple(sorted((k, str(v)) for k, v in attributes.items())))
         if key not in self._seen:
-            self._seen[key] = f"t{len(self._nodes)}"
-            self._nodes.append(helper.make_node(kind, list(inputs), [self._seen[key]], **attributes))
+            self._seen[key] = f".t{len(self._nodes)}"
+            self._nodes.append(protobuf.node(kind, inputs, [self._seen[key]], attributes))
         return self._seen[key]
 
     def cast(self, source: str, dtype: str) -> str:
@@ -83,11 +86,6 @@ class Emitter:
 
     def model(self) -> bytes:
         """Return the serialised model."""
-        constants = [numpy_helper.from_array(a, n) for n, a in self._constants.values()]
-        graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, constants)
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="intcodec"
-        )
-        onnx.checker.check_model(model)
-        data: bytes = model.SerializeToString(deterministic=True)
-        return data
+        constants = [protobuf.tensor(n, a, ELEMENT[a.dtype.name]) for n, a in self._constants.values()]
+        graph = protobuf.graph(self._name, self._nodes, constants, self._inputs, self._outputs)
+        return protobuf.model(graph, OPSET, IR_VERSION, "intcodec")

@@ -152,7 +152,8 @@ def _bands(e: Emitter, row: Conv, planes: list[str], bands: int) -> list[list[st
     height = e.op("Add", e.op("Div", room, number(row.stride)), number(1))
     edges = [e.op("Div", e.op("Mul", height, number(b)), number(bands)) for b in range(bands + 1)]
     edges = [e.op("Mul", edge, number(row.stride)) for edge in edges]
-    ends = [e.op("Add", edge, number(kernel - row.stride)) for edge in edges[1:]]
+    beyond = max(kernel - row.stride, 0)  # never a negative end: Slice would count it from the back
+    ends = [e.op("Add", edge, number(beyond)) for edge in edges[1:]]
     return [[e.op("Slice", p, a, b, axis) for p in planes] for a, b in zip(edges, ends, strict=False)]
 
 

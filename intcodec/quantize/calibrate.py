@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from intcodec.quantize.lower import CONTEXT
 from intcodec.quantize.rows import (
+    CEILING,
     Float,
     FloatAdd,
     FloatCodec,
@@ -46,6 +47,11 @@ class FloatRunner:
             Every tensor by name, float32[1, C, h, w]: inputs, rows, latents and their rounded forms.
         """
         tensors = {"x": x}
+        self.code(tensors)
+        return tensors
+
+    def code(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Run the whole codec on "x", and what else its graphs read, and add every other tensor."""
         medians = torch.from_numpy(self.codec.medians).float().view(1, -1, 1, 1)
         self.graph("g_a", tensors)
         if self.codec.factorized == "y":
@@ -60,7 +66,6 @@ class FloatRunner:
             mean = tensors.get("mean", torch.zeros(()))
             tensors["y_hat"] = torch.round(tensors["y"] - mean) + mean
         self.graph("g_s", tensors)
-        return tensors
 
     def graph(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
         """Run one graph on the tensors present and add its rows' outputs."""
@@ -76,13 +81,21 @@ class FloatRunner:
             top, left, bottom, right = row.pad
             weight, bias = self._weights[row.name]
             v = F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, row.stride)
-            v = F.relu(v) if row.activation == "relu" else F.leaky_relu(v, 0.01) if row.activation else v
-            return F.pixel_shuffle(v, row.upsample)
+            return F.pixel_shuffle(activated(v, row.activation), row.upsample)
         if isinstance(row, FloatGdn):
             gamma = torch.from_numpy(row.gamma).float()[:, :, None, None]
             norm = F.conv2d(x * x, gamma, torch.from_numpy(row.beta).float())
             return x * torch.sqrt(norm) if row.inverse else x * torch.rsqrt(norm)
         return x.abs() if row.magnitude else x
+
+
+def activated(v: torch.Tensor, activation: str) -> torch.Tensor:
+    """Apply a convolution's activation."""
+    if activation == "relu":
+        return F.relu(v)
+    if activation == "clamp":
+        return v.clamp(0, CEILING)
+    return F.leaky_relu(v, 0.01) if activation else v
 
 
 def pair(row: FloatConcat | FloatAdd | FloatGate, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -116,8 +129,13 @@ def calibrate(codec: FloatCodec, pictures: Iterable[np.ndarray]) -> Magnitudes:
         for picture in pictures:
             copy = torch.from_numpy(np.array(picture))  # torch wants it writable
             x = copy.permute(2, 0, 1)[None].float() / 255
-            for name, tensor in runner.image(x).items():
-                for key, value in ((name, tensor.abs()), (f"{name}-", -tensor)):
-                    top = value.amax(dim=(0, 2, 3)).clamp(min=0).double().numpy()
-                    largest[key] = np.maximum(largest[key], top) if key in largest else top
+            record(largest, runner.image(x))
     return largest
+
+
+def record(largest: Magnitudes, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise the largest magnitudes to those of tensors [1, C, h, w]."""
+    for name, tensor in tensors.items():
+        for key, value in ((name, tensor.abs()), (f"{name}-", -tensor)):
+            top = value.amax(dim=(0, 2, 3)).clamp(min=0).double().numpy()
+            largest[key] = np.maximum(largest[key], top) if key in largest else top

@@ -30,7 +30,9 @@ from intcodec.network import (
     TensorSpec,
 )
 from intcodec.quantize.rows import (
+    CEILING,
     FRACTION,
+    PIXELS,
     UNIT,
     Float,
     FloatAdd,
@@ -75,7 +77,7 @@ class Precision:
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """An input of a row: its spec and the real scale of each channel."""
 
     spec: TensorSpec
@@ -83,21 +85,29 @@ class _Source:
 
 
 def fold_codec(
-    codec: FloatCodec, magnitudes: Mapping[str, Float], precision: Precision
+    codec: FloatCodec,
+    magnitudes: Mapping[str, Float],
+    precision: Precision,
+    given: Mapping[str, Source] | None = None,
 ) -> tuple[dict[str, Graph], dict[str, Latent]]:
-    """Return the integer graphs and latents of a lowered, calibrated model."""
+    """Return the integer graphs and latents of a lowered, calibrated model.
+
+    Args:
+        codec: the lowered model.
+        magnitudes: from `calibrate`.
+        precision: bit widths and head room.
+        given: tensors that come from outside, by name; by default the pixels "x".
+    """
     latents: dict[str, Latent] = {}
-    sources = {
-        "x": _Source(TensorSpec("x", 3, 0, 255), np.full(3, 1 / 255)),
-        UNIT: _Source(TensorSpec(UNIT, 1, 0, 1), np.ones(1)),
-    }
+    pixels = {"x": Source(TensorSpec("x", 3, PIXELS.lo, PIXELS.hi), np.full(3, PIXELS.scale))}
+    sources = {UNIT: Source(TensorSpec(UNIT, 1, 0, 1), np.ones(1)), **(pixels if given is None else given)}
     for name in ("y", "z"):
         if f"{name}_hat" in magnitudes:
             latents[name], sources[f"{name}_hat"] = _latent(codec, name, magnitudes[f"{name}_hat"], precision)
     if "context" in codec.graphs:
         one = sources["y_hat"]
         spec = TensorSpec("neighbours", 12 * one.spec.channels, one.spec.lo, one.spec.hi)
-        sources["neighbours"] = _Source(spec, np.tile(one.scale, 12))
+        sources["neighbours"] = Source(spec, np.tile(one.scale, 12))
     graphs = {}
     for graph in codec.graphs.values():
         inside = dict(sources)
@@ -109,7 +119,7 @@ def fold_codec(
     return graphs, latents
 
 
-def _latent(codec: FloatCodec, name: str, largest: Float, precision: Precision) -> tuple[Latent, _Source]:
+def _latent(codec: FloatCodec, name: str, largest: Float, precision: Precision) -> tuple[Latent, Source]:
     """Choose the fixed point in which a rounded latent enters the next graph: as many bits as its range allows."""
     top = precision.latent_max
     exact = name != codec.factorized and all("mean" not in graph.outputs for graph in codec.graphs.values())
@@ -118,10 +128,10 @@ def _latent(codec: FloatCodec, name: str, largest: Float, precision: Precision) 
     offset = np.zeros(len(largest)) if name != codec.factorized else np.rint(codec.medians * 2.0**FRACTION)
     shift = (FRACTION - kept).astype(np.uint8)
     latent = Latent(name, FRACTION, offset.astype(np.int32), shift, -top, top)
-    return latent, _Source(TensorSpec(f"{name}_hat", len(largest), -top, top), 2.0**-kept)
+    return latent, Source(TensorSpec(f"{name}_hat", len(largest), -top, top), 2.0**-kept)
 
 
-def _fold_row(row: Any, sources: dict[str, _Source], magnitudes: Mapping[str, Float], precision: Precision) -> Row:
+def _fold_row(row: Any, sources: dict[str, Source], magnitudes: Mapping[str, Float], precision: Precision) -> Row:
     src = sources[row.input]
     largest = magnitudes.get(row.name)
     folded: Row
@@ -152,7 +162,7 @@ def _fold_row(row: Any, sources: dict[str, _Source], magnitudes: Mapping[str, Fl
     else:
         raise InputError(f"no integer form of {type(row).__name__}")
     specs = {name: source.spec for name, source in sources.items()}
-    sources[row.name] = _Source(folded.out_spec(specs), scale)
+    sources[row.name] = Source(folded.out_spec(specs), scale)
     return folded
 
 
@@ -179,7 +189,7 @@ def _add(row: FloatAdd, ups: list[Float], shift: Float, lo: int, hi: int) -> Add
     return Add(row.name, row.input, row.other, first, second, down, lo, hi)
 
 
-def fold_gate(row: FloatGate, a: _Source, b: _Source, largest: Float, precision: Precision) -> tuple[Gate, Float]:
+def fold_gate(row: FloatGate, a: Source, b: Source, largest: Float, precision: Precision) -> tuple[Gate, Float]:
     """Return the integer row of a * sigmoid(b) and its scales; b has one scale for all channels."""
     steps = np.arange(b.spec.lo, b.spec.hi + 1) * float(b.scale[0])
     table = np.rint(32767 / (1 + np.exp(-steps))).astype(np.int16)
@@ -256,9 +266,12 @@ def _conv_range(row: FloatConv, largest: Float | None, precision: Precision) -> 
         return fixed.lo, fixed.hi, np.full(len(row.bias) // row.upsample**2, fixed.scale)
     assert largest is not None
     top = precision.activation_max
-    hi = 2 * top + 1 if row.activation == "relu" else top
-    lo = {"": -top, "relu": 0, "leaky": -32768}[row.activation]
-    return lo, hi, _floor_scale(largest * precision.margin / hi)
+    hi = 2 * top + 1 if row.activation in ("relu", "clamp") else top
+    lo = {"": -top, "relu": 0, "clamp": 0, "leaky": -32768}[row.activation]
+    wanted = largest * precision.margin
+    if row.activation == "clamp":
+        wanted = np.minimum(wanted, CEILING)
+    return lo, hi, _floor_scale(wanted / hi)
 
 
 def fold_gdn(

@@ -66,25 +66,25 @@ def lower_model(arch: str, model: nn.Module) -> FloatCodec:
 
 def _factorized(arch: str, model: Any) -> FloatCodec:
     graphs = {
-        "g_a": _graph("g_a", "x", "y", lower_sequence(model.g_a, "x", "g_a"), LATENT),
-        "g_s": _graph("g_s", "y_hat", "x_hat", lower_sequence(model.g_s, "y_hat", "g_s"), PIXELS),
+        "g_a": close_graph("g_a", "x", "y", lower_sequence(model.g_a, "x", "g_a"), LATENT),
+        "g_s": close_graph("g_s", "y_hat", "x_hat", lower_sequence(model.g_s, "y_hat", "g_s"), PIXELS),
     }
-    return FloatCodec(arch, graphs, "y", *_density(model.entropy_bottleneck), None)
+    return FloatCodec(arch, graphs, "y", *density(model.entropy_bottleneck), None)
 
 
 def _hyperprior(arch: str, model: Any) -> FloatCodec:
     """Scale and mean-scale hyperpriors: the first sees |y| and emits scales, the second sees y and emits both."""
     has_mean = arch != "bmshj2018_hyperprior"
-    table = _scale_table(model)
+    table = scale_table_of(model)
     h_s = _heads(lower_sequence(model.h_s, "z_hat", "h_s"), table, has_mean)
     graphs = _transforms(model, magnitude=not has_mean)
     graphs["h_s"] = FloatGraph("h_s", ("z_hat",), tuple(h_s), ("index", "mean") if has_mean else ("index",))
-    return FloatCodec(arch, graphs, "z", *_density(model.entropy_bottleneck), table)
+    return FloatCodec(arch, graphs, "z", *density(model.entropy_bottleneck), table)
 
 
 def _autoregressive(arch: str, model: Any) -> FloatCodec:
     """Context models: h_s emits parameters; with the neighbours decoded before, they give scale and mean."""
-    table = _scale_table(model)
+    table = scale_table_of(model)
     graphs = _transforms(model, magnitude=False)
     h_s = lower_sequence(model.h_s, "z_hat", "h_s")
     h_s[-1] = replace(h_s[-1], name="params")
@@ -98,16 +98,16 @@ def _autoregressive(arch: str, model: Any) -> FloatCodec:
     ]
     rows = _heads(context, table, True)
     graphs["context"] = FloatGraph("context", ("neighbours", "params"), tuple(rows), ("index", "mean"))
-    return FloatCodec(arch, graphs, "z", *_density(model.entropy_bottleneck), table)
+    return FloatCodec(arch, graphs, "z", *density(model.entropy_bottleneck), table)
 
 
 def _transforms(model: Any, magnitude: bool) -> dict[str, FloatGraph]:
     """Return g_a, g_s and h_a."""
     into = FloatRescale("h_a_in", "y", magnitude)
     return {
-        "g_a": _graph("g_a", "x", "y", lower_sequence(model.g_a, "x", "g_a"), LATENT),
-        "h_a": _graph("h_a", "y", "z", [into, *lower_sequence(model.h_a, into.name, "h_a")], LATENT),
-        "g_s": _graph("g_s", "y_hat", "x_hat", lower_sequence(model.g_s, "y_hat", "g_s"), PIXELS),
+        "g_a": close_graph("g_a", "x", "y", lower_sequence(model.g_a, "x", "g_a"), LATENT),
+        "h_a": close_graph("h_a", "y", "z", [into, *lower_sequence(model.h_a, into.name, "h_a")], LATENT),
+        "g_s": close_graph("g_s", "y_hat", "x_hat", lower_sequence(model.g_s, "y_hat", "g_s"), PIXELS),
     }
 
 
@@ -123,7 +123,8 @@ def _heads(rows: list[FloatRow], table: Float, has_mean: bool) -> list[FloatRow]
     return rows
 
 
-def _scale_table(model: Any) -> Float:
+def scale_table_of(model: Any) -> Float:
+    """Return the scales of the Gaussian tables: those that a module carries, else the usual ones."""
     stored = _numpy(model.gaussian_conditional.scale_table)
     return stored if len(stored) > 1 else cdf.default_scale_table()
 
@@ -138,7 +139,7 @@ ARCHITECTURES: dict[str, Callable[[str, Any], FloatCodec]] = {
 }
 
 
-def _graph(name: str, src: str, out: str, rows: list[FloatRow], fixed: Fixed) -> FloatGraph:
+def close_graph(name: str, src: str, out: str, rows: list[FloatRow], fixed: Fixed) -> FloatGraph:
     """Close a graph: its last row (a convolution, or an attention block's sum) writes `out` in a fixed scale."""
     last = rows[-1]
     assert isinstance(last, (FloatConv, FloatAdd))
@@ -283,7 +284,8 @@ def _bias(module: nn.Conv2d | nn.ConvTranspose2d) -> Float:
     return _numpy(module.bias) if module.bias is not None else np.zeros(module.out_channels)
 
 
-def _density(bottleneck: EntropyBottleneck) -> tuple[Float, dict[str, Any]]:
+def density(bottleneck: EntropyBottleneck) -> tuple[Float, dict[str, Any]]:
+    """Return the medians and the parameters of a factorized density, as `FloatCodec` holds them."""
     parts: dict[str, Any] = {
         name: [_numpy(p) for p in getattr(bottleneck, name)] for name in ("matrices", "biases", "factors")
     }

@@ -37,11 +37,16 @@ GATE = Fixed(2.0**-7, -2047, 2047)
 PIXELS = Fixed(1 / 255, 0, 255)
 LATENT = Fixed(2.0**-FRACTION, -LATENT_MAX, LATENT_MAX)
 SCALE = Fixed(2.0**-FRACTION, 0, SCALE_MAX)
+#: Upper end of the activation "clamp", whose lower end is 0.
+CEILING = 255.0
 
 
 @dataclass(frozen=True)
 class FloatConv:
-    """Convolution, optional activation ("relu", "leaky"), optional pixel shuffle; weight float64[out, in, kh, kw]."""
+    """Convolution, optional activation ("relu", "leaky", "clamp"), optional pixel shuffle.
+
+    weight: float64[out, in, kh, kw].
+    """
 
     name: str
     input: str

@@ -24,6 +24,25 @@ def pictures(count: int = 16, side: int = 256, seed: int = 2018) -> Iterator[Pic
         yield _picture(rng, side, contrast=(0.5, 0.8, 1.0, 1.3)[i % 4], leaves=(60, 200, 600)[i % 3])
 
 
+def clips(count: int = 12, side: int = 256, length: int = 4, seed: int = 2020) -> Iterator[list[Picture]]:
+    """Yield `count` clips of `length` pictures uint8[side, side, 3]: windows that move over generated pictures.
+
+    Displacements are whole pixels and constant, of a standard deviation of 0, 2 or 8 pixels a frame each way; there is
+    noise of one level, and every fourth clip ends with a cut.
+    """
+    rng = np.random.default_rng(seed)
+    for i, picture in enumerate(pictures(count, 2 * side, seed)):
+        speed = rng.normal(0, (0, 2, 8)[i % 3], 2)
+        clip = []
+        for t in range(length):
+            cut = i % 4 == 3 and t == length - 1
+            place = rng.uniform(0, side, 2) if cut else side / 2 + speed * t
+            top, left = (int(v) for v in np.rint(place).clip(0, side))
+            window = picture[top : top + side, left : left + side] + rng.normal(0, 1, (side, side, 3))
+            clip.append(np.rint(window).clip(0, 255).astype(np.uint8))
+        yield clip
+
+
 def _picture(rng: np.random.Generator, side: int, contrast: float, leaves: int) -> Picture:
     fields = [_noise(rng, side, slope) for slope in (0.3, 0.6, 1.0, 1.4)]
     canvas = fields[2][..., None] * 0.3 + rng.uniform(0, 1, 3)

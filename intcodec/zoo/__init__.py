@@ -12,8 +12,8 @@ read off a model. Needs torch (`pip install intcodec[quantize]`); nothing outsid
 from __future__ import annotations
 
 from intcodec.errors import InputError
-from intcodec.zoo.architectures import ARCHITECTURES, Architecture, build
-from intcodec.zoo.checkpoint import guess_architecture, load_checkpoint
+from intcodec.zoo.architectures import ARCHITECTURES, Architecture, build, canonical_name
+from intcodec.zoo.checkpoint import guess_architecture, load_checkpoint, read_state
 from intcodec.zoo.entropy import CumulativeLayer, EntropyBottleneck, GaussianConditional
 from intcodec.zoo.layers import GDN, MaskedConv2d
 from intcodec.zoo.models import (
@@ -22,9 +22,11 @@ from intcodec.zoo.models import (
     MeanScaleHyperprior,
     Model,
     Output,
+    PictureModel,
     ScaleHyperprior,
 )
 from intcodec.zoo.pretrained import checkpoint_url, fetch
+from intcodec.zoo.video import ScaleSpaceFlow
 
 __all__ = [
     "ARCHITECTURES",
@@ -39,16 +41,21 @@ __all__ = [
     "MeanScaleHyperprior",
     "Model",
     "Output",
+    "PictureModel",
     "ScaleHyperprior",
+    "ScaleSpaceFlow",
     "bmshj2018_factorized",
     "bmshj2018_hyperprior",
     "build",
+    "canonical_name",
     "cheng2020_anchor",
     "cheng2020_attn",
     "guess_architecture",
     "load_checkpoint",
     "mbt2018",
     "mbt2018_mean",
+    "read_state",
+    "ssf2020",
 ]
 
 METRICS = ("mse", "ms-ssim")
@@ -110,6 +117,14 @@ def cheng2020_attn(
     Arguments as for `bmshj2018_factorized`, with quality 1 to 6 and N alone in kwargs.
     """
     return _model("cheng2020_attn", quality, metric, pretrained, progress, kwargs)
+
+
+def ssf2020(quality: int, metric: str = "mse", pretrained: bool = False, progress: bool = True, **kwargs: int) -> Model:
+    """Build the scale-space flow model of Agustsson et al. (CVPR 2020), for clips.
+
+    Arguments as for `bmshj2018_factorized`, with quality 1 to 9; published weights exist for metric "mse".
+    """
+    return _model("ssf2020", quality, metric, pretrained, progress, kwargs)
 
 
 def _model(arch: str, quality: int, metric: str, pretrained: bool, progress: bool, kwargs: dict[str, int]) -> Model:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from intcodec.errors import InputError
 from intcodec.zoo.models import AutoregressivePrior, FactorizedPrior, MeanScaleHyperprior, Model, ScaleHyperprior
 from intcodec.zoo.transforms import (
-    Transforms,
     attention_transforms,
     factorized_transforms,
     mean_scale_transforms,
     residual_transforms,
     scale_transforms,
 )
+from intcodec.zoo.video import ScaleSpaceFlow, scale_space_transforms
 
 Channels = tuple[tuple[int, int], ...]
 
@@ -26,8 +27,8 @@ Channels = tuple[tuple[int, int], ...]
 class Architecture:
     """A row of `ARCHITECTURES`: a prior, the builder of its transforms, and (N, M) for qualities 1, 2, ..."""
 
-    prior: Callable[[str, int, int, Transforms], Model]
-    transforms: Callable[[int, int], Transforms]
+    prior: Callable[[str, int, int, Any], Model]  # of name, N, M and what `transforms` returns
+    transforms: Callable[[int, int], Any]
     channels: Channels
 
 
@@ -39,6 +40,7 @@ _FIVE_LOW = _channels((128, 192), 5, (192, 320), 3)
 _FOUR_LOW = _channels((128, 192), 4, (192, 320), 4)
 _JOINT = _channels((192, 192), 4, (192, 320), 4)
 _CHENG = _channels((128, 128), 3, (192, 192), 3)
+_VIDEO = ((128, 192),) * 9
 
 ARCHITECTURES: dict[str, Architecture] = {
     "bmshj2018_factorized": Architecture(FactorizedPrior, factorized_transforms, _FIVE_LOW),
@@ -47,6 +49,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mbt2018": Architecture(AutoregressivePrior, mean_scale_transforms, _JOINT),
     "cheng2020_anchor": Architecture(AutoregressivePrior, residual_transforms, _CHENG),
     "cheng2020_attn": Architecture(AutoregressivePrior, attention_transforms, _CHENG),
+    "ssf2020": Architecture(ScaleSpaceFlow, scale_space_transforms, _VIDEO),
 }
 
 

@@ -29,7 +29,7 @@ Source: TypeAlias = str | PathLike[str] | Mapping[str, Any]
 #: Prefixes that DataParallel and torch.compile put before every key.
 WRAPPERS = ("module.", "_orig_mod.")
 #: Two earlier spellings of the bottleneck's parameters: `_matrix0` and, before it, `_matrices.0`.
-_OLD_BOTTLENECK = re.compile(r"^entropy_bottleneck\._(matri|bias|factor)(?:x|ces|es|s)?\.?(\d+)$")
+_OLD_BOTTLENECK = re.compile(r"^(\w+_hyperprior\.)?entropy_bottleneck\._(matri|bias|factor)(?:x|ces|es|s)?\.?(\d+)$")
 _PLURALS = {"matri": "matrices", "bias": "biases", "factor": "factors"}
 
 
@@ -49,11 +49,8 @@ def load_checkpoint(arch: str, source: Source) -> Model:
             are missing, of the wrong shape or not finite.
     """
     name = canonical_name(arch)
-    if isinstance(source, Mapping):
-        label, content = "state dict", source
-    else:
-        label, content = fspath(source), _read(Path(source))
-    state = _normalize(content, label)
+    label = _label(source)
+    state = read_state(source)
     found = guess_architecture(state)
     if found is not None and found != name:
         raise InputError(f"{label}: a checkpoint of {found}, not of {name}; load it as {found!r}")
@@ -63,10 +60,25 @@ def load_checkpoint(arch: str, source: Source) -> Model:
     return model.eval()
 
 
+def read_state(source: Source) -> StateDict:
+    """Read a state dict in CompressAI's format under its current key names, whatever architecture it belongs to.
+
+    Args:
+        source: as for `load_checkpoint`.
+
+    Raises:
+        InputError: no such file, or not a checkpoint.
+    """
+    content = source if isinstance(source, Mapping) else _read(Path(source))
+    return _normalize(content, _label(source))
+
+
 def guess_architecture(state: Mapping[str, Tensor]) -> str | None:
     """Name the architecture whose checkpoints look like this state dict (current key names), or return None."""
     if "g_a.0.conv1.weight" in state:
         return "cheng2020_attn" if "g_a.3.conv_a.0.conv.0.weight" in state else "cheng2020_anchor"
+    if "img_encoder.0.weight" in state:
+        return "ssf2020"
     if "g_a.0.weight" not in state or "g_a.6.weight" not in state:
         return None
     if "h_s.4.weight" not in state:
@@ -75,6 +87,10 @@ def guess_architecture(state: Mapping[str, Tensor]) -> str | None:
         return "mbt2018"
     twice = state["h_s.4.weight"].shape[0] == 2 * state["g_a.6.weight"].shape[0]
     return "mbt2018_mean" if twice else "bmshj2018_hyperprior"
+
+
+def _label(source: Source) -> str:
+    return "state dict" if isinstance(source, Mapping) else fspath(source)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -115,13 +131,16 @@ def _current_key(key: str) -> str:
         key = key.partition(".")[2]
     match = _OLD_BOTTLENECK.match(key)
     if match:
-        return f"entropy_bottleneck.{_PLURALS[match[1]]}.{match[2]}"
+        return f"{match[1] or ''}entropy_bottleneck.{_PLURALS[match[2]]}.{match[3]}"
     return key.replace(".downsample.", ".skip.")
 
 
 def _channels(state: StateDict, name: str, label: str) -> tuple[int, int]:
-    """Read (N, M) off the first and the last layer of g_a."""
-    first, last = ("g_a.0.conv1.weight", "g_a.0.conv1.weight") if "cheng" in name else ("g_a.0.weight", "g_a.6.weight")
+    """Read (N, M) off the first and the last layer of the (key frame's) encoder."""
+    chain = "img_encoder" if name == "ssf2020" else "g_a"
+    first, last = f"{chain}.0.weight", f"{chain}.6.weight"
+    if "cheng" in name:
+        first = last = "g_a.0.conv1.weight"
     sizes = []
     for key in (first, last):
         if key not in state or state[key].ndim != 4:

@@ -19,6 +19,7 @@ from intcodec.errors import InputError
 from intcodec.zoo.entropy import EntropyBottleneck, GaussianConditional, round_or_noise
 from intcodec.zoo.layers import MaskedConv2d
 from intcodec.zoo.transforms import Transforms, entropy_parameters
+from intcodec.zoo.video import ScaleSpaceFlow
 
 
 class Output(TypedDict):
@@ -159,7 +160,9 @@ class AutoregressivePrior(nn.Module):
         return {"x_hat": self.g_s(y_hat), "likelihoods": {"y": y_likelihoods, "z": z_likelihoods}}
 
 
-Model: TypeAlias = FactorizedPrior | ScaleHyperprior | MeanScaleHyperprior | AutoregressivePrior
+PictureModel: TypeAlias = FactorizedPrior | ScaleHyperprior | MeanScaleHyperprior | AutoregressivePrior
+#: Every model of the zoo; the last is for clips.
+Model: TypeAlias = PictureModel | ScaleSpaceFlow
 
 
 def _same_size(hyper: Tensor, y: Tensor, x: Tensor) -> Tensor:

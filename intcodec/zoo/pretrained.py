@@ -64,6 +64,10 @@ FILES: dict[tuple[str, str], tuple[str, str]] = {
         "cheng2020_attn-mse",
         "465f2b64 e0805385 2d07bbdf f7b0ccf2 26c8920e 730501f2",
     ),
+    ("ssf2020", "mse"): (
+        "ssf2020-mse",
+        "c1ac1a47 79ed4e19 9c8b998d 577c1eda 1dd7d574 59dfb6f9 4d867411 26439e20 e89345c4",
+    ),
     ("cheng2020_attn", "ms-ssim"): (
         "cheng2020_attn-ms-ssim",
         "c5381d91 5dad201d 5c9be841 8b2f647e 5ca1f34c 216423ec",

@@ -24,7 +24,7 @@ static uint32_t next(void) {
 static int between(int lo, int hi) { return lo + (int)(next() % (uint32_t)(hi - lo + 1)); }
 
 typedef struct {
-    int kind, in, other, channels_in, out, kh, kw, stride, upsample, slope, lo, hi, square_shift, inverse, count;
+    int kind, in, other, channels_in, out, kh, kw, stride, upsample, slope, lo, hi, reach, square_shift, inverse, count;
     int pad[4];
     IcType type;
     int16_t *weight; /* or a gate's table */
@@ -40,7 +40,7 @@ static void *array(size_t count, size_t size) {
 
 /* A convolution's sums stay below 2^31 for |x| <= 32767 because sum |w| <= 60000 and |bias| <= 2^24. */
 static void make_conv(Row *r) {
-    static const int counts[] = {1, 3, 16, 20, 64, 67, 80};
+    static const int counts[] = {1, 3, 16, 20, 64, 67, 80}; /* 64 and 80 wide enough for winograd.c */
     r->upsample = between(1, 2), r->stride = between(1, 2), r->slope = between(0, 1) ? 655 : 0;
     r->kh = between(1, 5), r->kw = between(1, 4);
     for (int i = 0; i < 4; i++) r->pad[i] = between(0, 3);
@@ -129,7 +129,7 @@ static IcGraph *build(const IcIsa *isa, int channels, IcType type, const Row *ro
         int status;
         if (r->kind == IC_CONV)
             status = ic_graph_conv(g, r->in, r->type, r->out, r->kh, r->kw, r->weight, r->bias, r->shift, r->pad,
-                                   r->stride, r->upsample, r->slope, r->lo, r->hi);
+                                   r->stride, r->upsample, r->slope, r->lo, r->hi, r->reach);
         else if (r->kind == IC_GDN)
             status = ic_graph_gdn(g, r->in, r->type, r->weight, r->bias, r->numerator, r->shift, r->square_shift,
                                   r->inverse, r->lo, r->hi);
@@ -148,7 +148,7 @@ static size_t width_of(IcType type) { return type == IC_U8 ? 1 : type == IC_I16 
 
 int main(int argc, char **argv) {
     const int trials = argc > 1 ? atoi(argv[1]) : 20;
-    static const size_t budgets[] = {(size_t)1 << 40, 1, 20000};
+    static const size_t budgets[] = {SIZE_MAX, 1, 20000};
     uint64_t hash = 14695981039346656037u;
     long compared = 0;
     for (int trial = 0; trial < trials; trial++) {
@@ -157,8 +157,10 @@ int main(int argc, char **argv) {
         const int channels = between(1, 40);
         const IcType type = between(0, 1) ? IC_I16 : IC_U8;
         int height[MAX_ROWS + 1], width[MAX_ROWS + 1], c[MAX_ROWS + 1], rows = 0;
+        int reach[MAX_ROWS + 1]; /* largest magnitude of a tensor */
         IcType types[MAX_ROWS + 1];
         height[0] = between(1, 20), width[0] = between(1, 40), c[0] = channels, types[0] = type;
+        reach[0] = type == IC_U8 ? 255 : 32767;
         while (rows < MAX_ROWS) {
             Row *r = &row[rows];
             int h = height[rows], w = width[rows];
@@ -175,7 +177,10 @@ int main(int argc, char **argv) {
                 }
                 h = (h / r->stride + 1) * r->upsample, w = (w / r->stride + 1) * r->upsample;
             }
+            r->reach = reach[rows];
             rows++;
+            reach[rows] = r->kind == IC_CONCAT ? (reach[r->in] > reach[r->other] ? reach[r->in] : reach[r->other])
+                                               : (r->hi > -r->lo ? r->hi : -r->lo);
             height[rows] = h, width[rows] = w, types[rows] = r->type;
             c[rows] = r->out / (r->kind == IC_CONV ? r->upsample * r->upsample : 1);
         }

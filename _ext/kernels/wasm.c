@@ -1,0 +1,149 @@
+/* WebAssembly simd128: a register tile of 4 pixels by 8 lanes, i32x4.dot_i16x8_s and i32x4.add.
+ *
+ * The dot instruction is SSE2's pmaddwd. 8 accumulators, 2 weight vectors, splats and products fit the 15 registers that
+ * V8 hands out on x86; tiles of 10 or 12 accumulators are slower there. The 16 lanes of a block are two such tiles.
+ * A module with these instructions is refused whole by a machine without them, so there is nothing to detect here.
+ */
+#include "kernels.h"
+
+#ifdef IC_WASM
+#include <wasm_simd128.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+static int supported(void) { return 1; }
+
+/* Vectors shift all lanes alike only. floor(v / 2^s) is the high word of 2 * v * 2^(31 - s); the factor is kept negative
+ * because -2^31 (s = 0) is an int32 and 2^31 is not. It is made as a float, whose exponent 31 - s is. */
+INLINE v128_t factor(v128_t shift) {
+    const v128_t exponent = wasm_i32x4_shl(wasm_i32x4_sub(wasm_i32x4_splat(127 + 31), shift), 23);
+    return wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_neg(exponent));
+}
+
+INLINE v128_t shift_right(v128_t v, v128_t by) {
+    const v128_t low = wasm_i64x2_neg(wasm_i64x2_extmul_low_i32x4(v, by));
+    const v128_t high = wasm_i64x2_neg(wasm_i64x2_extmul_high_i32x4(v, by));
+    return wasm_i32x4_shuffle(wasm_i64x2_shl(low, 1), wasm_i64x2_shl(high, 1), 1, 3, 5, 7);
+}
+
+INLINE v128_t clamp(v128_t v, int32_t lo, int32_t hi) {
+    return wasm_i32x4_min(wasm_i32x4_max(v, wasm_i32x4_splat(lo)), wasm_i32x4_splat(hi));
+}
+
+INLINE v128_t finish(const IcDot *d, v128_t acc, v128_t by) {
+    v128_t r = clamp(shift_right(acc, by), d->lo, d->hi);
+    if (d->slope) {
+        const v128_t product = wasm_i32x4_mul(r, wasm_i32x4_splat(d->slope));
+        const v128_t leaky = wasm_i32x4_shr(wasm_i32x4_add(product, wasm_i32x4_splat(1 << 15)), 16);
+        r = wasm_v128_bitselect(leaky, r, wasm_i32x4_shr(r, 31));
+    }
+    return r;
+}
+
+INLINE void tile(const IcDot *d, const int16_t *x, int lane, char *out, const int pixels) {
+    v128_t acc[4][2];
+    const int16_t *weight = d->weight + 2 * lane;
+#pragma GCC unroll 4
+    for (int p = 0; p < pixels; p++) {
+        acc[p][0] = wasm_v128_load(d->bias + lane);
+        acc[p][1] = wasm_v128_load(d->bias + lane + 4);
+    }
+    for (int r = 0; r < d->rows; r++, x += d->x_row) {
+        const int16_t *from = x;
+        for (int k = d->pairs; k > 0; k--, weight += 2 * IC_GROUP, from += 2) {
+            const v128_t w0 = wasm_v128_load(weight), w1 = wasm_v128_load(weight + 8);
+#pragma GCC unroll 4
+            for (int p = 0; p < pixels; p++) {
+                const v128_t pair = wasm_v128_load32_splat(from + p * d->x_pixel);
+                acc[p][0] = wasm_i32x4_add(acc[p][0], wasm_i32x4_dot_i16x8(w0, pair));
+                acc[p][1] = wasm_i32x4_add(acc[p][1], wasm_i32x4_dot_i16x8(w1, pair));
+            }
+        }
+    }
+    const v128_t by0 = factor(wasm_v128_load(d->shift + lane)), by1 = factor(wasm_v128_load(d->shift + lane + 4));
+#pragma GCC unroll 4
+    for (int p = 0; p < pixels; p++) {
+        const v128_t a = finish(d, acc[p][0], by0), b = finish(d, acc[p][1], by1);
+        char *at = out + (d->wide ? 4 : 2) * (p * d->out_pixel + lane);
+        if (d->wide) wasm_v128_store(at, a), wasm_v128_store(at + 16, b);
+        else wasm_v128_store(at, wasm_i16x8_narrow_i32x4(a, b));
+    }
+}
+
+static void dot(const IcDot *d, int groups, int pixels) {
+    const int16_t *x = d->x;
+    char *out = d->out;
+    const ptrdiff_t step = (d->wide ? 4 : 2) * d->out_pixel;
+    (void)groups; /* always one */
+    for (; pixels >= 4; pixels -= 4, x += 4 * d->x_pixel, out += 4 * step)
+        for (int lane = 0; lane < IC_GROUP; lane += 8) tile(d, x, lane, out, 4);
+    for (; pixels >= 1; pixels -= 1, x += 1 * d->x_pixel, out += 1 * step)
+        for (int lane = 0; lane < IC_GROUP; lane += 8) tile(d, x, lane, out, 1);
+}
+
+static void square(const int16_t *x, int16_t *q, int count, int shift) { ic_square_body(x, q, count, shift); }
+
+/* A float estimate made smaller by 2^-20 is below the true root (itself below 2^15) by less than 1: its floor is right
+ * or one too small, and one comparison says which. */
+INLINE v128_t isqrt(v128_t n) {
+    const v128_t root = wasm_f32x4_sqrt(wasm_f32x4_convert_i32x4(n));
+    const v128_t r = wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_mul(root, wasm_f32x4_splat(1.0f - 0x1p-20f)));
+    const v128_t rest = wasm_i32x4_sub(n, wasm_i32x4_mul(r, r));
+    return wasm_i32x4_sub(r, wasm_i32x4_gt(rest, wasm_i32x4_add(r, r))); /* a mask is -1 */
+}
+
+/* floor(k / r), in double, where truncation is exact: a quotient that is no integer is at least 2^-15 from one, and the
+ * rounding of a quotient up to 2^30 is below 2^-22. */
+INLINE v128_t divide(v128_t k, v128_t r) {
+    const v128_t k1 = wasm_i32x4_shuffle(k, k, 2, 3, 2, 3), r1 = wasm_i32x4_shuffle(r, r, 2, 3, 2, 3);
+    const v128_t a = wasm_f64x2_div(wasm_f64x2_convert_low_i32x4(k), wasm_f64x2_convert_low_i32x4(r));
+    const v128_t b = wasm_f64x2_div(wasm_f64x2_convert_low_i32x4(k1), wasm_f64x2_convert_low_i32x4(r1));
+    return wasm_i32x4_shuffle(wasm_i32x4_trunc_sat_f64x2_zero(a), wasm_i32x4_trunc_sat_f64x2_zero(b), 0, 1, 4, 5);
+}
+
+static void roots(const IcRoots *g) {
+    int c = 0;
+    for (; c + 4 <= g->channels; c += 4) {
+        const v128_t by = factor(wasm_v128_load(g->shift + c)), half = wasm_v128_load(g->half + c);
+        const v128_t numerator = wasm_v128_load(g->numerator + c);
+        for (int p = 0; p < g->pixels; p++) {
+            v128_t m = isqrt(wasm_v128_load(g->norm + p * g->norm_pixel + c));
+            if (!g->inverse) m = divide(numerator, m);
+            const v128_t x = wasm_i32x4_load16x4(g->x + p * g->x_pixel + c);
+            const v128_t y = clamp(shift_right(wasm_i32x4_add(wasm_i32x4_mul(x, m), half), by), g->lo, g->hi);
+            wasm_v128_store64_lane(g->out + p * g->out_pixel + c, wasm_i16x8_narrow_i32x4(y, y), 0);
+        }
+    }
+    ic_roots_tail(g, c);
+}
+
+static void add(const IcPair *g) { IC_PAIR_BODY(g, ic_sum); }
+static void gate(const IcPair *g) { IC_PAIR_BODY(g, ic_product); }
+static void index_of(int32_t *v, int count, const int32_t *threshold, int thresholds) {
+    ic_index_body(v, count, threshold, thresholds);
+}
+
+/* tiles.h's own shifts each lane by its own amount, for which there is no instruction. */
+static void finish_lanes(const int32_t *acc, const int32_t *bias, const int32_t *shift, int lanes, int32_t lo, int32_t hi,
+                         int32_t slope, void *out, int wide) {
+    const IcDot d = {.lo = lo, .hi = hi, .slope = slope};
+    for (int l = 0; l < lanes; l += 8) {
+        v128_t v[2];
+        for (int k = 0; k < 2; k++) {
+            const int at = l + 4 * k;
+            const v128_t sum = wasm_i32x4_add(wasm_v128_load(acc + at), wasm_v128_load(bias + at));
+            v[k] = finish(&d, sum, factor(wasm_v128_load(shift + at)));
+            if (wide) wasm_v128_store((int32_t *)out + at, v[k]);
+        }
+        if (!wide) wasm_v128_store((int16_t *)out + l, wasm_i16x8_narrow_i32x4(v[0], v[1]));
+    }
+}
+
+#define TARGET
+#define VECTOR 16
+#define OWN_FINISH
+#include "tiles.h"
+
+const IcIsa ic_wasm = {"simd128", IC_GROUP, 0, supported, dot, square, roots, add, gate, index_of,
+                            tile_in, tile_out, finish_lanes, NULL};
+#endif

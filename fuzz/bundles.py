@@ -1,0 +1,101 @@
+"""Fuzz target: model files. Run by fuzz/drive.py.
+
+The first byte of an input chooses what the rest is:
+
+    0   a whole file
+    1   the content of network.safetensors, in a file whose hashes are right
+    2   the content of manifest.json beside a good network
+    3   edits of a good network's description and tensors (edits.py), whose proof and self-test vectors are then made
+        right, as an attacker would: loaded, run on the native and the reference engine, used to code a picture
+
+What must hold: an IntCodecError of one line, or a model; memory below the process's limit; engines agree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import zipfile
+
+from common import tiny
+from edits import Source, edit
+
+from intcodec import description, tensorfile
+from intcodec.bounds import prove
+from intcodec.cli.info import describe_model, print_facts
+from intcodec.codec import Codec, load
+from intcodec.engines.reference import ReferenceEngine
+from intcodec.errors import IntCodecError
+from intcodec.limits import check_test, check_weights
+from intcodec.model import MANIFEST, METADATA_KEY, NETWORK, Model, write_network
+from intcodec.selftest import DEFAULT_SIZE, SIZES, make_vectors
+
+PICTURE = tiny.picture(9, 20)
+GOOD = {arch: description.describe(tiny.network(arch, 0, 2, 3)) for arch in tiny.ARCHS}
+
+
+def pack(network: bytes, manifest: bytes | None = None) -> bytes:
+    """Return a file of a network; the hashes are made to fit unless a manifest is given."""
+    digest = hashlib.sha256(network).hexdigest()
+    right = {"format": 1, "arch": "x", "model_id": digest, "sha256": {NETWORK: digest}}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(MANIFEST, json.dumps(right) if manifest is None else manifest)
+        archive.writestr(NETWORK, network)
+    return buffer.getvalue()
+
+
+SMALL = write_network(tiny.network("factorized", 0, 2, 3), {}, ())
+
+
+def forged(arch: str, data: bytes) -> bytes:
+    """Return a model file with an edited network, bounds and vectors as this network has them."""
+    original, tensors = GOOD[arch]
+    changed, arrays = edit(Source(data), json.loads(json.dumps(original)), dict(tensors))
+    raw = tensorfile.write(arrays, {METADATA_KEY: tensorfile.canonical(changed)})
+    try:
+        network = description.restore(changed, arrays)
+    except Exception:  # whatever it was, the reader says ModelError
+        return pack(raw)
+    check_weights(network)
+    for graph in network.graphs.values():
+        check_test(graph, *SIZES.get(graph.name, DEFAULT_SIZE))
+    bounds = prove(network)
+    vectors = make_vectors(network, ReferenceEngine(network))
+    return pack(write_network(network, bounds, vectors))
+
+
+def use(data: bytes) -> None:
+    """Load a file as a user does and code a picture with it, on two engines."""
+    codec = load(data, engine="native", threads=1)
+    reference = Codec(codec.model, ReferenceEngine(codec.model.network))
+    coded = codec.encode(PICTURE)
+    if (codec.decode(coded) != reference.decode(coded)).any():
+        raise AssertionError("engines differ")
+
+
+def show(data: bytes) -> None:
+    """Load a file and print what it says of itself."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        print_facts(describe_model(data))
+
+
+def one_input(data: bytes) -> None:
+    """Load one input."""
+    if not data:
+        return
+    kind, rest = data[0] & 3, data[1:]
+    try:
+        if kind == 0:
+            show(rest)
+        elif kind == 1:
+            Model.load(pack(rest))
+        elif kind == 2:
+            show(pack(SMALL, rest))
+        else:
+            use(forged(tiny.ARCHS[data[0] >> 2 & 3], rest))
+    except IntCodecError as error:
+        if "\n" in str(error) or len(str(error)) > 400:
+            raise AssertionError("an error of more than one short line") from error

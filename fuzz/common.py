@@ -1,0 +1,13 @@
+"""Where the targets in Python find the package and the tiny models of its tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import tiny  # noqa: E402
+
+__all__ = ["ROOT", "tiny"]

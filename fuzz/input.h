@@ -1,0 +1,43 @@
+/* The fuzzer's bytes, taken one number at a time; zeros when they are used up. */
+#ifndef INTCODEC_FUZZ_INPUT_H
+#define INTCODEC_FUZZ_INPUT_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    const uint8_t *at, *end;
+} Input;
+
+static inline uint32_t take(Input *in, int bytes) {
+    uint32_t v = 0;
+    while (bytes-- > 0) v = v << 8 | (in->at < in->end ? *in->at++ : 0u);
+    return v;
+}
+
+/* A number in [lo, hi] from as few bytes as hold the difference. */
+static inline int64_t pick(Input *in, int64_t lo, int64_t hi) {
+    const uint64_t span = (uint64_t)(hi - lo);
+    const int bytes = span < 1u << 8 ? 1 : span < 1u << 16 ? 2 : 4;
+    return lo + (int64_t)(span == UINT32_MAX ? take(in, bytes) : take(in, bytes) % (span + 1));
+}
+
+/* A block of exactly this size, so that a step outside it is seen; at least one byte. */
+static inline void *block(size_t count, size_t size) {
+    void *p = calloc(count ? count : 1, size);
+    if (!p) abort();
+    return p;
+}
+
+/* A statement about the code under test that must hold for every input. */
+#define REQUIRE(ok)                                                        \
+    do {                                                                   \
+        if (!(ok)) {                                                       \
+            fprintf(stderr, "%s:%d: violated: %s\n", __FILE__, __LINE__, #ok); \
+            abort();                                                       \
+        }                                                                  \
+    } while (0)
+
+#endif

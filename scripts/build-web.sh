@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Build the decoder for browsers and Node into a folder: the C core as WebAssembly, the page, its scripts and the embedded
+# models. The compiler is clang with a C library, from the Python package ziglang (pyproject.toml, extra "web").
+#
+#     scripts/build-web.sh [FOLDER]      web/dist unless another is named; what was there is replaced as a whole
+set -euo pipefail
+target=$(realpath -m "${1:-$(dirname "$0")/../web/dist}")
+cd "$(dirname "$0")/.."
+python=${INTCODEC_PYTHON:-.venv/bin/python}
+exports="malloc free ic_isa_find ic_graph_new ic_graph_free ic_graph_input ic_graph_conv ic_graph_gdn ic_graph_rescale
+ic_graph_index ic_graph_concat ic_graph_add ic_graph_gate ic_workspace_new ic_workspace_free ic_graph_run"
+flags="-target wasm32-wasi -mexec-model=reactor -std=c11 -O3 -DNDEBUG -DIC_PROGRESS -I_ext -I_ext/kernels -Wall -Wextra -Werror"
+for name in $exports; do flags+=" -Wl,--export=$name"; done
+
+if [ -e "$target" ] && [ ! -e "$target/simd128.wasm" ]; then
+    echo "build-web: $target is there and no build of this script's; it is left alone" >&2
+    exit 1
+fi
+mkdir -p "$(dirname "$target")"
+new=$(mktemp -d "$target.XXXXXX")
+trap 'rm -rf "$new"' EXIT
+
+build() { # build NAME FLAGS: one module
+    # shellcheck disable=SC2086
+    "$python" -m ziglang cc $flags ${2:-} -Wl,--strip-all -Wl,-z,stack-size=262144 \
+        _ext/wasm/module.c _ext/kernels/*.c -o "$new/$1.wasm"
+}
+build scalar
+build simd128 -msimd128
+cp web/*.html web/*.css web/*.js web/*.mjs web/package.json "$new"
+
+# Pages find a model under the name that a picture's header states.
+mkdir "$new/models"
+"$python" - "$new/models" <<'PY'
+import sys
+from pathlib import Path
+
+from intcodec import embedded
+
+for rung in embedded.rungs():
+    Path(sys.argv[1], f"{rung.model_id[:16]}.intm").write_bytes(embedded.read(rung))
+PY
+chmod -R u=rwX,go=rX "$new" # mktemp and the linker give others nothing to read
+rm -rf "$target"
+mv "$new" "$target"
