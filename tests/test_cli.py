@@ -31,9 +31,11 @@ Run = Callable[..., tuple[int, str, str]]
 def tiny_codec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Commands get a tiny random model; -m SEED chooses another one."""
 
-    def load(path: str | None, *, engine: str | None, threads: int | None, max_pixels: int) -> codec.Codec:
+    def load(path: str | None, *, engine: str | None, threads: int | None, max_pixels: int | None) -> codec.Codec:
         model = tiny.model("hyperprior", int(path or 0))
-        return codec.Codec(model, ReferenceEngine(model.network, threads), max_pixels=max_pixels)
+        return codec.Codec(
+            model, ReferenceEngine(model.network, threads), max_pixels=max_pixels or codec.DEFAULT_MAX_PIXELS
+        )
 
     monkeypatch.setattr(codec, "load", load)
     monkeypatch.setattr(framecodec, "load_either", load)
@@ -150,7 +152,8 @@ def test_outputs_that_make_no_sense(run: Run, args: list[str], message: str) -> 
 
 
 def test_wrong_model_names_the_option(run: Run) -> None:
-    run("encode", "a.png", "-m", "1")
+    code, _, err = run("encode", "a.png", "-m", "1")
+    assert code == 0, err
     code, _, err = run("decode", "a.intc", "-o", "b.png")
     assert code == 4
     assert err.startswith(f"intcodec: error: a.intc: the file needs model {tiny.model(seed=1).model_id[:16]}")

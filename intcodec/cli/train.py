@@ -45,7 +45,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--validate-every", type=positive, default=500, metavar="N", help="steps (default: 500)")
     parser.add_argument("--log-every", type=positive, default=50, metavar="N", help="steps (default: 50)")
     parser.add_argument("--held-out", type=positive, default=32, metavar="N", help="pictures (default: 32)")
-    parser.add_argument("--no-bf16", action="store_true", help="compute in float32 throughout")
+    parser.add_argument(
+        "--bf16", action=argparse.BooleanOptionalAction, help="compute in bfloat16 (default: where the device has it)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--threads", type=positive, metavar="N", help="threads on the CPU")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that read pictures (default: 8 with cuda)")
@@ -106,7 +108,7 @@ def settings_of(args: argparse.Namespace, training: Any) -> Any:
         validate_every=args.validate_every,
         log_every=args.log_every,
         held_out=args.held_out,
-        bf16=not args.no_bf16,
+        bf16=args.bf16,
         device=args.device,
         threads=args.threads,
         workers=args.workers,

@@ -152,7 +152,8 @@ class _Run:
         self.layout = _layout(self.net, self.device)
         self.net.to(self.device).to(memory_format=self.layout)  # type: ignore[call-overload]
         self.half = Half(self.net, self.device.type)
-        self.half.on = settings.bf16
+        self.bf16 = _has_bf16(self.device) if settings.bf16 is None else settings.bf16
+        self.half.on = self.bf16
         self.objective: Objective = objective_for(self.net, settings.lmbda, settings.metric)
         named = list(self.net.named_parameters())
         self.main = [p for name, p in named if not name.endswith("quantiles")]
@@ -251,7 +252,7 @@ class _Run:
                 terms = self.objective(self.net, self._input(part))
                 values = (terms.loss, terms.bpp, terms.distortion)
                 sums = [a + float(b) * len(part) for a, b in zip(sums, values, strict=True)]
-        self.half.on = self.settings.bf16
+        self.half.on = self.bf16
         self.net.train()
         loss, bpp, distortion = (value / len(self.held_out) for value in sums)
         figures = {"loss": round(loss, 6), "bpp": round(bpp, 6), **self.objective.quality(distortion)}
@@ -312,6 +313,10 @@ def _layout(net: nn.Module, device: torch.device) -> torch.memory_format:
 
 def _plain(net: nn.Module) -> dict[str, Tensor]:
     return {key: value.detach().cpu().contiguous().clone() for key, value in net.state_dict().items()}
+
+
+def _has_bf16(device: torch.device) -> bool:
+    return device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 def _device(name: str) -> torch.device:
