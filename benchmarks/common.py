@@ -92,8 +92,8 @@ def model_path(arch: str, settings: dict[str, Any] | None = None) -> Path:
 
     Args:
         arch: the architecture.
-        settings: fields of `intcodec.quantize.fold.Precision` that differ from its defaults; "hedge" replaces
-            `intcodec.quantize.fold.HEDGE`, where 0 is CompressAI's choice of scale rows.
+        settings: fields of `intcodec.quantize.fold.Precision` that differ from its defaults; hedge=0 is CompressAI's
+            choice of scale rows.
     """
     makers = sorted(p for pattern in _MAKERS for p in (REPO / "intcodec").glob(pattern))
     key = json.dumps([sha256(checkpoint(arch)), [sha256(p) for p in makers], settings or {}])
@@ -116,14 +116,14 @@ def export(arch: str, settings: dict[str, Any] | None, pictures: Iterable[np.nda
     from intcodec.model import Model
     from intcodec.quantize import export, fold, synthetic
 
-    chosen = synthetic.pictures(export.SYNTHETIC_COUNT) if pictures is None else pictures
-    fields = dict(settings or {})
-    usual, fold.HEDGE = fold.HEDGE, fields.pop("hedge", fold.HEDGE)
-    try:
-        model = zoo.load_checkpoint(arch, checkpoint(arch))
-        return Model.build(export.quantize(arch, model, chosen, fold.Precision(**fields))).data
-    finally:
-        fold.HEDGE = usual
+    chosen = pictures
+    if pictures is None and arch in export.VIDEO_ARCHITECTURES:
+        chosen = synthetic.clips(export.SYNTHETIC_CLIPS)
+    elif pictures is None:
+        chosen = synthetic.pictures(export.SYNTHETIC_COUNT)
+    precision = fold.Precision(**settings) if settings else None
+    model = zoo.load_checkpoint(arch, checkpoint(arch))
+    return Model.build(export.quantize(arch, model, chosen, precision)).data
 
 
 def peer_python() -> str:

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import DATA, OUT, REPO, checkpoint, psnr, read, require, table
+from common import DATA, OUT, REPO, checkpoint, model_path, psnr, read, require, table
 
 from intcodec.framecodec import load_video
 
@@ -31,16 +31,6 @@ def frames(count: int) -> np.ndarray:
     pictures = [read(path) for path in sorted(folder.glob("*.png"))[:count]]
     top, left = ((side - size) // 2 for side, size in zip(pictures[0].shape, SIZE, strict=False))
     return np.stack([p[top : top + SIZE[0], left : left + SIZE[1]] for p in pictures])
-
-
-def model(path: Path) -> Path:
-    """Return the exported model of a checkpoint; made once."""
-    out = OUT / f"{path.name.removesuffix('.pth.tar')}.intm"
-    if not out.exists():
-        print(f"exporting {out.name}", file=sys.stderr)
-        command = [sys.executable, "-m", "intcodec", "export", "--arch", "ssf2020", "--checkpoint", str(path)]
-        subprocess.run([*command, "--no-onnx", "--quiet", "-o", str(out)], check=True)
-    return out
 
 
 def ours(clip: np.ndarray, path: Path, engine: str, threads: int) -> dict[str, np.ndarray]:
@@ -92,7 +82,7 @@ def main() -> int:
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
     path, clip = checkpoint("ssf2020"), frames(args.frames)
-    mine, other = ours(clip, model(path), args.engine, args.threads), theirs(clip, path, args.threads)
+    mine, other = ours(clip, model_path("ssf2020"), args.engine, args.threads), theirs(clip, path, args.threads)
     quality = [[psnr(a, b) for a, b in zip(clip, side["decoded"], strict=True)] for side in (mine, other)]
     size = 100 * (mine["bytes"].sum() / other["bytes"].sum() - 1)
     gap = np.subtract(*quality)

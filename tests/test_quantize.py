@@ -137,6 +137,7 @@ def test_row_borders_lie_between_their_rows():
     borders = row_borders(table)
     assert (borders >= table[:-1]).all()
     assert (borders < table[1:]).all()
+    assert np.array_equal(row_borders(table, 0.0), table[:-1]), "CompressAI's: the first row that is wide enough"
 
 
 def test_calibration_records_the_largest_magnitude_of_each_channel(pictures):

@@ -47,18 +47,19 @@ from intcodec.quantize.rows import (
 
 #: LeakyReLU slope 0.01 in units of 2**-16.
 LEAKY_SLOPE = 655
-#: Where between two rows of the scale table, on a log axis, the border lies; see `row_borders`.
+#: Where between two rows of the scale table the border lies for pictures; see `row_borders`.
 HEDGE = 0.25
 
 
 @dataclass(frozen=True)
 class Precision:
-    """Bit widths and head room of a conversion."""
+    """Bit widths and head room of a conversion, and how it picks the CDF rows of scales (see `row_borders`)."""
 
     activation_bits: int = 12
     weight_bits: int = 12
     latent_bits: int = 13
     margin: float = 1.25
+    hedge: float = HEDGE
 
     @property
     def activation_max(self) -> int:
@@ -150,7 +151,7 @@ def _fold_row(row: Any, sources: dict[str, Source], magnitudes: Mapping[str, Flo
         lo = 0 if row.magnitude else -top
         folded = Rescale(row.name, row.input, shift.astype(np.uint8), lo, top, row.magnitude)
     elif isinstance(row, FloatScaleIndex):
-        thresholds = np.floor(row_borders(row.scale_table) / src.scale[0]).clip(0, src.spec.hi)
+        thresholds = np.floor(row_borders(row.scale_table, precision.hedge) / src.scale[0]).clip(0, src.spec.hi)
         folded, scale = ScaleIndex(row.name, row.input, thresholds.astype(np.int32)), np.ones(1)
     elif isinstance(row, FloatConcat):
         folded = Concat(row.name, row.input, row.other)
@@ -204,14 +205,14 @@ def _align(scale: Float, aligned: Float | None) -> Float:
     return scale if aligned is None else aligned * 2.0 ** np.ceil(np.log2(scale / aligned) - 1e-9).clip(-14, 14)
 
 
-def row_borders(scale_table: Float) -> Float:
-    """Return, for each two neighbouring rows a < b, the scale up to which row a is used: a * (b / a)**HEDGE.
+def row_borders(scale_table: Float, hedge: float = HEDGE) -> Float:
+    """Return, for each two neighbouring rows a < b, the scale up to which row a is used: a * (b / a)**hedge.
 
-    Two rows code an exact Gaussian equally well near HEDGE = 1/2; real latents have heavier tails and prefer the wider
-    row, and CompressAI always takes the wider (HEDGE = 0). On the training crops 1/4 saves 0.2 % (scale hyperprior)
+    Two rows code an exact Gaussian equally well near hedge = 1/2; real latents have heavier tails and prefer the wider
+    row, and CompressAI always takes the wider (hedge = 0). On the training crops 1/4 saves 0.2 % (scale hyperprior)
     to 1 % (mean-scale) of the bytes against 0.
     """
-    return np.asarray(scale_table[:-1] * (scale_table[1:] / scale_table[:-1]) ** HEDGE)
+    return np.asarray(scale_table[:-1] * (scale_table[1:] / scale_table[:-1]) ** hedge)
 
 
 def _floor_scale(scale: Float) -> Float:

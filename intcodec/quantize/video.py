@@ -49,6 +49,10 @@ _READ: Final = {
     "res": (3, Fixed(_STEP, -_WIDEST, _WIDEST)),
 }
 
+#: The scales that a video model predicts are too small as often as too large, above all for residuals, so no scale is
+#: given a narrower row than CompressAI gives it.
+PRECISION: Final = Precision(hedge=0.0)
+
 Clip = Sequence[IntArray]
 
 
@@ -61,7 +65,7 @@ def quantize_video(
         arch: architecture name.
         model: the zoo's module in eval mode.
         clips: calibration clips of at least two pictures uint8[H, W, 3] each, sides multiples of 128.
-        precision: bit widths and head room; None takes the defaults.
+        precision: bit widths and head room; None takes `PRECISION`.
     """
     codecs = {part: lower_part(arch, model, part) for part in PARTS}
     magnitudes = calibrate_video(codecs, clips)
@@ -72,7 +76,7 @@ def quantize_video(
     for part, codec in codecs.items():
         channels, read = _READ[part]
         given = {"x": Source(TensorSpec("x", channels, read.lo, read.hi), np.full(channels, read.scale)), **motion}
-        made, coded = fold_codec(codec, magnitudes[part], precision or Precision(), given)
+        made, coded = fold_codec(codec, magnitudes[part], precision or PRECISION, given)
         graphs.update({f"{part}_{name}": replace(graph, name=f"{part}_{name}") for name, graph in made.items()})
         latents.update({f"{part}_{name}": replace(latent, name=f"{part}_{name}") for name, latent in coded.items()})
         assert codec.scale_table is not None
