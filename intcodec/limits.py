@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from intcodec.errors import ModelError
-from intcodec.network import Conv, Gdn, Graph, Network
+from intcodec.network import WARP_SIDE_STEP, Conv, Gdn, Graph, Network, ScaleSpace, Warp, can_warp
 
 #: Values of one tensor for each pixel of the picture, real models stay below 100; and what a small picture may add.
 VALUES_PER_PIXEL: Final = 1 << 10
@@ -40,7 +40,7 @@ def check_weights(network: Network) -> None:
 
 
 def check_test(graph: Graph, height: int, width: int) -> None:
-    """Refuse a self-test run that is too large, or whose input is too small for a kernel.
+    """Refuse a self-test run that is too large, or whose input does not fit a row: too small for a kernel, say.
 
     Raises:
         ModelError: it is.
@@ -100,6 +100,10 @@ def _sizes(graph: Graph, height: int, width: int) -> dict[str, tuple[int, int]]:
         h, w = sizes[row.name]
         if h < 1 or w < 1:
             raise ModelError(f"graph {graph.name}: a {height}x{width} input is smaller than the kernel of {row.name}")
+        if isinstance(row, ScaleSpace | Warp) and not can_warp(h, w):
+            raise ModelError(
+                f"graph {graph.name}: row {row.name} cannot warp {height}x{width}, no multiples of {WARP_SIDE_STEP}"
+            )
         if any(sizes[name] != sizes[row.inputs[0]] for name in row.inputs):
             raise ModelError(f"graph {graph.name}: the tensors that row {row.name} reads differ in size")
     return sizes

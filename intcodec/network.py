@@ -51,6 +51,14 @@ MOTION_BITS, POINT_BITS = 16, 8
 MOTION_GRID = 128
 #: Largest side of a picture that is warped.
 MAX_WARP_SIDE = 1 << 16
+#: Its sides are multiples of this.
+WARP_SIDE_STEP = 1 << (LEVELS - 2)
+
+
+def can_warp(height: int, width: int) -> bool:
+    """Return whether a picture of these sides has a scale space."""
+    steps = not (height % WARP_SIDE_STEP or width % WARP_SIDE_STEP)
+    return steps and 0 < min(height, width) <= max(height, width) <= MAX_WARP_SIDE
 
 
 def dtype_of(lo: int, hi: int) -> np.dtype[Any]:
@@ -290,7 +298,7 @@ class ScaleSpace:
 
     level[0] = x << VOLUME_BITS;  small[1] = level[1] = blur(level[0])
     small[l] = blur(means of 2x2 blocks of small[l - 1]);  level[l] = small[l] doubled l - 1 times
-    Sides must be multiples of 2**(LEVELS - 2). docs/arithmetic.md has the formulas.
+    Sides must be multiples of WARP_SIDE_STEP. docs/arithmetic.md has the formulas.
     """
 
     name: str

@@ -13,7 +13,10 @@ from typing import Any, BinaryIO
 from intcodec import engines
 from intcodec.bounds import prove
 from intcodec.cdf import CdfTables
+from intcodec.codec import Codec
+from intcodec.engines.reference import ReferenceEngine
 from intcodec.errors import InputError, IntCodecError, ModelError
+from intcodec.framecodec import VideoCodec, is_video
 from intcodec.model import NETWORK, DerivedGraphs, Model
 from intcodec.network import Conv, Network, ScaleIndex
 from intcodec.selftest import self_test
@@ -49,7 +52,7 @@ class _Skip(Exception):
 
 
 def verify(source: str | os.PathLike[str] | bytes | BinaryIO) -> Report:
-    """Check a model: form, identity, bounds, CDF tables, ONNX graphs, and self-test on every engine of this machine.
+    """Check a model: form, identity, bounds, codec, CDF tables, ONNX graphs, and self-test on every engine here.
 
     Args:
         source: a path, the bundle's bytes, or an open binary file.
@@ -66,6 +69,7 @@ def verify(source: str | os.PathLike[str] | bytes | BinaryIO) -> Report:
     checks = [("bundle", OK, f"{len(model.data)} bytes, arch {model.arch}")]
     checks.append(("identity", OK, f"{NETWORK} {model.model_id}"))
     checks.append(_run("bounds", lambda: _bounds(model)))
+    checks.append(_run("codec", lambda: _codec(model)))
     checks.append(_run("cdf tables", lambda: _tables(model.network)))
     checks.append(_run("onnx graphs", lambda: _onnx(model)))
     for name in engines.ENGINES:
@@ -88,6 +92,13 @@ def _bounds(model: Model) -> str:
         if proved.get(row) != model.bounds.get(row):
             raise ModelError(f"{row}: the proof gives {proved.get(row)}, the model states {model.bounds.get(row)}")
     return f"{len(proved)} rows proved, the largest magnitude is {max(proved.values())}"
+
+
+def _codec(model: Model) -> str:
+    """What a loader asks of the graphs before it codes anything with them."""
+    kind, what = (VideoCodec, "clips") if is_video(model.network) else (Codec, "pictures")
+    kind(model, ReferenceEngine(model.network))
+    return f"its {len(model.network.graphs)} graphs code {what}"
 
 
 def _tables(network: Network) -> str:

@@ -37,8 +37,9 @@ FLOORS = (
     "onnxgraphs engines",
     # whole things
     "model",
-    "codec verify",
+    "codec",
     "framecodec",
+    "verify",
     "",
     # training frameworks
     "zoo.layers",

@@ -15,7 +15,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "verify",
         help="check a model's integrity and proofs",
-        description="Check a model: its hashes, the proof that no accumulator can overflow, its self-test vectors.",
+        description="Check a model: its hashes, the proof that no accumulator can overflow, that its graphs form a "
+        "codec, its self-test vectors.",
     )
     parser.add_argument("model", metavar="MODEL", help="model file to check; - is standard input")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -16,21 +16,21 @@ from intcodec.network import (
     MOTION_GRID,
     POINT_BITS,
     VOLUME_BITS,
+    WARP_SIDE_STEP,
+    can_warp,
 )
 
 Int64 = NDArray[np.int64]
-#: A warped picture's sides are multiples of this.
-SIDE_STEP = 1 << (LEVELS - 2)
 
 
 def check_size(height: int, width: int) -> None:
     """Check the sides of a picture to be warped.
 
     Raises:
-        InputError: they are no multiples of SIDE_STEP, or too large.
+        InputError: they are no multiples of WARP_SIDE_STEP, or too large.
     """
-    if height % SIDE_STEP or width % SIDE_STEP or not 0 < max(height, width) <= MAX_WARP_SIDE:
-        what = f"multiples of {SIDE_STEP} up to {MAX_WARP_SIDE}"
+    if not can_warp(height, width):
+        what = f"multiples of {WARP_SIDE_STEP} up to {MAX_WARP_SIDE}"
         raise InputError(f"a scale space of {width}x{height} pixels: the sides must be {what}")
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from intcodec.bitstream import MODEL_ID_BYTES
 from intcodec.codec import Picture
-from intcodec.errors import InputError, WrongModelError
+from intcodec.errors import BitstreamError, InputError, WrongModelError
 from intcodec.files import Readable
 from intcodec.framecodec import VideoCodec
 from intcodec.video.colour import Colour
@@ -99,7 +99,7 @@ class ClipReader:
         """Read the clip's header.
 
         Raises:
-            BitstreamError: it is no clip, or its header is damaged.
+            BitstreamError: it is no clip, its header is damaged, or a side is more than 65536.
             WrongModelError: it was made with another model.
             LimitError: its frames have more pixels than the codec accepts; nothing was allocated for them.
         """
@@ -107,7 +107,10 @@ class ClipReader:
         self._chunks = ChunkReader(file)
         header = self._chunks.header
         check_model(header, codec.model.model_id)
-        self._decoder = codec.decoder(header.height, header.width)
+        try:
+            self._decoder = codec.decoder(header.height, header.width)
+        except InputError as error:  # a side that the container can name and no frame can have
+            raise BitstreamError(f"this clip cannot be decoded: {error}") from None
         colour = Colour.from_byte(header.colour)
         self.format = FrameFormat(header.width, header.height, header.rate, header.aspect, colour)
 

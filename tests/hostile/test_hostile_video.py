@@ -15,13 +15,16 @@ import numpy as np
 import pytest
 import tiny
 import tinyvideo
+from test_model import rebuild
 
 from intcodec import load, load_video
-from intcodec.errors import IntCodecError, ModelError
+from intcodec.errors import BitstreamError, IntCodecError, ModelError
 from intcodec.framecodec import DEFAULT_FRAME_PIXELS, CodedFrame, VideoCodec, load_either
 from intcodec.model import Model
 from intcodec.network import Conv, Graph, Network, Rescale, Row, ScaleSpace
-from intcodec.video.clip import ClipWriter
+from intcodec.selftest import check_vectors
+from intcodec.verify import verify
+from intcodec.video.clip import ClipReader, ClipWriter
 from intcodec.video.container import ChunkWriter, ClipHeader
 from intcodec.video.frames import FrameFormat
 
@@ -83,8 +86,9 @@ def test_memory_is_a_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("height", "width", "error"),
     [
-        (1, 2**28 - 1, "InputError"),
-        (2**28 - 1, 2**28 - 1, "InputError"),
+        (1, 2**16 + 1, "BitstreamError"),
+        (1, 2**28 - 1, "BitstreamError"),
+        (2**28 - 1, 2**28 - 1, "BitstreamError"),
         (2**16, 2**16, "LimitError"),
         (2**13, 2**13, "LimitError"),
         (2**12, 2**13, "BitstreamError"),  # within the limit: the sections are too short for the symbols
@@ -96,6 +100,12 @@ def test_sizes_that_promise_much(height: int, width: int, error: str, tmp_path: 
     assert len(data) < 300
     assert measured(data, tmp_path)[1] == error
     assert measured(data, tmp_path)[2] < 16 << 20
+
+
+def test_a_side_that_no_frame_can_have() -> None:
+    for height, width in ((2**16 + 1, 1), (1, 2**16 + 1), (2**28 - 1, 2**28 - 1)):
+        with pytest.raises(BitstreamError, match=r"cannot be decoded: .* sides are 1 to 65536"):
+            ClipReader(tinyvideo.codec(), io.BytesIO(clip_of(height, width, CodedFrame(True, (b"", b""), 1, 2))))
 
 
 def test_frames_have_a_limit_of_their_own() -> None:
@@ -154,6 +164,44 @@ def test_predictions_that_make_more(graph: Graph) -> None:
     model = replace(tinyvideo.bundle(), network=replace(network, graphs={**network.graphs, "predict": graph}))
     with pytest.raises(ModelError, match="not a scale space and a warp"):
         VideoCodec(model, tinyvideo.codec().engine)
+
+
+def test_what_cannot_code_does_not_verify() -> None:
+    """Integrity, proof and self-test are right in all of these; only a codec they are not."""
+    network = tinyvideo.network()
+    graphs = network.graphs
+    without = {
+        field: {k: v for k, v in getattr(network, field).items() if k != "res_z"} for field in ("latents", "tables")
+    }
+    assert verify(tinyvideo.bundle().data).ok
+    swapped = {"img_g_a": replace(graphs["motion_g_a"], name="img_g_a")}
+    broken = [
+        replace(network, graphs={**graphs, "predict": predict(outputs=("volume",))}),
+        replace(network, graphs={**graphs, **swapped}),
+        replace(network, graphs={k: v for k, v in graphs.items() if k != "res_h_s"}),
+        replace(network, graphs={k: v for k, v in graphs.items() if k != "predict"}),
+        replace(network, **without),
+        replace(tiny.network("factorized"), graphs={"g_a": tiny.network("factorized").graphs["g_a"]}),
+    ]
+    for case in broken:
+        report = verify(Model.build(case, {"name": "x"}, {}).data)
+        assert report.model_id is not None
+        assert "codec" in {name for name, status, _ in report.checks if status == "failed"}
+        assert not report.ok
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 40), (24, 32), (1, 16), (255, 256)])
+def test_self_tests_that_cannot_be_warped(height: int, width: int) -> None:
+    """An InputError once, which blames the caller."""
+    model = tinyvideo.bundle()
+    vectors = [
+        {**v, "tensors": dict(v["tensors"])} | ({"height": height, "width": width} if v["graph"] == "predict" else {})
+        for v in model.vectors
+    ]
+    with pytest.raises(ModelError, match=rf"graph predict: row volume cannot warp {height}x{width}"):
+        check_vectors(model.network, vectors)
+    with pytest.raises(ModelError, match="cannot warp"):
+        Model.load(rebuild(replace(model, vectors=tuple(vectors))))
 
 
 def withheld(network: Network) -> Iterator[Network]:
