@@ -9,5 +9,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import tiny  # noqa: E402
+import tinyvideo  # noqa: E402
 
-__all__ = ["ROOT", "tiny"]
+__all__ = ["ROOT", "tiny", "tinyvideo"]

@@ -41,12 +41,6 @@ static IcType type_of(int32_t lo, int32_t hi) {
     return lo >= 0 && hi <= 255 ? IC_U8 : lo >= -32768 && hi <= 32767 ? IC_I16 : IC_I32;
 }
 
-/* A cheap stream of numbers that the input seeds: weights need many. */
-static uint32_t next(uint32_t *state) {
-    *state ^= *state << 13, *state ^= *state >> 17, *state ^= *state << 5;
-    return *state;
-}
-
 static void range(Input *in, const Net *net, Row *row, int int16) {
     static const int32_t known[][2] = {{-2047, 2047}, {0, 255}, {0, 2047}, {-32767, 32767}, {-(1 << 30), 1 << 30}};
     const int k = (int)pick(in, 0, 5 + !net->tame);

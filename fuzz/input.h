@@ -24,6 +24,12 @@ static inline int64_t pick(Input *in, int64_t lo, int64_t hi) {
     return lo + (int64_t)(span == UINT32_MAX ? take(in, bytes) : take(in, bytes) % (span + 1));
 }
 
+/* A cheap stream of numbers that the input seeds, for arrays that need many. */
+static inline uint32_t next(uint32_t *state) {
+    *state ^= *state << 13, *state ^= *state >> 17, *state ^= *state << 5;
+    return *state;
+}
+
 /* A block of exactly this size, so that a step outside it is seen; at least one byte. */
 static inline void *block(size_t count, size_t size) {
     void *p = calloc(count ? count : 1, size);

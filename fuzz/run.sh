@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
 targets=("$@")
-[ ${#targets[@]} -eq 0 ] && targets=(coder graph streams clips bundles)
+[ ${#targets[@]} -eq 0 ] && targets=(coder graph flow streams clips frames bundles)
 
 python=$PWD/.venv/bin/python
 build=build/fuzz
@@ -24,11 +24,11 @@ for target in "${targets[@]}"; do
         coder)
             clang $flags -I_ext fuzz/coder.c -o "$build/coder" || exit 2
             command=("$build/coder" -max_len=600) ;;
-        graph) # compares inside kernels say nothing about inputs, and cost three quarters of the time
-            clang $flags -fno-sanitize-coverage=trace-cmp -pthread -Wno-unknown-pragmas -I_ext/kernels fuzz/graph.c \
-                _ext/kernels/*.c -o "$build/graph" || exit 2
-            command=("$build/graph" -max_len=300) ;;
-        streams | clips) command=("$python" fuzz/drive.py "$target" -max_len=2000) ;;
+        graph | flow) # compares inside kernels say nothing about inputs, and cost three quarters of the time
+            clang $flags -fno-sanitize-coverage=trace-cmp -pthread -Wno-unknown-pragmas -I_ext/kernels "fuzz/$target.c" \
+                _ext/kernels/*.c -o "$build/$target" || exit 2
+            command=("$build/$target" -max_len=300) ;;
+        streams | clips | frames) command=("$python" fuzz/drive.py "$target" -max_len=2000) ;;
         bundles) command=("$python" fuzz/drive.py bundles -max_len=8000) ;;
         *) echo "fuzz: no target $target" >&2; exit 2 ;;
     esac

@@ -1,4 +1,4 @@
-"""Clips: every engine, every size; seek, ranges and pipes; what is refused. Damaged ones: hostile/test_damaged_clips.py."""
+"""Clips: every engine, every size; seek, ranges and pipes; what is refused. Damaged ones: test_damaged_clips.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged clips: every cut, every flipped byte, forged headers: an error or a clean shorter clip, never a wrong frame."""
+"""Damaged clips: every cut, every flipped byte: an error or a clean shorter clip, never a wrong frame."""
 
 from __future__ import annotations
 

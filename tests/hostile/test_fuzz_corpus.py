@@ -20,12 +20,14 @@ FUZZ = ROOT / "fuzz"
 ADDRESS = "-fsanitize=address"
 UNDEFINED = f"{ADDRESS},undefined"
 # Of the kernels addresses only: with every check one file takes clang half a minute. `make fuzz` has them all.
+KERNELS = (
+    ["-I", str(ROOT / "_ext/kernels"), "-pthread", ADDRESS],
+    sorted(map(str, (ROOT / "_ext/kernels").glob("*.c"))),
+)
 TARGETS = {
     "coder": (["-I", str(ROOT / "_ext"), UNDEFINED], []),
-    "graph": (
-        ["-I", str(ROOT / "_ext/kernels"), "-pthread", ADDRESS],
-        sorted(map(str, (ROOT / "_ext/kernels").glob("*.c"))),
-    ),
+    "graph": KERNELS,
+    "flow": KERNELS,
 }
 
 
@@ -35,7 +37,7 @@ def module(name: str) -> Any:
     return importlib.import_module(name)
 
 
-@pytest.mark.parametrize("target", ["streams", "clips", "bundles"])
+@pytest.mark.parametrize("target", ["streams", "clips", "frames", "bundles"])
 def test_targets_in_python(target: str) -> None:
     inputs, one_input = module("corpus").inputs(target), module(target).one_input
     assert len(inputs) > 50
