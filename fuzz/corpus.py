@@ -1,7 +1,7 @@
-"""The corpus in the tree: one ZIP file of inputs for each target, so that a thousand tiny files are four.
+"""The corpus in the tree: one ZIP file of inputs for each target, so that a thousand tiny files are seven.
 
-python fuzz/corpus.py unpack TARGET FOLDER      before fuzzing
-python fuzz/corpus.py pack TARGET FOLDER        after it: the inputs of FOLDER, least first, up to LIMIT bytes
+python fuzz/corpus.py unpack TARGET FOLDER           before fuzzing
+python fuzz/corpus.py pack TARGET FOLDER [LIMIT]     after it: inputs of FOLDER, LIMIT bytes of them before packing
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
-#: Bytes of a target's ZIP file.
+#: Bytes of a target's ZIP file, unless the caller says otherwise.
 LIMIT = 70_000
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -23,12 +23,12 @@ def inputs(target: str) -> list[bytes]:
         return [archive.read(name) for name in archive.namelist()]
 
 
-def pack(target: str, folder: Path) -> int:
+def pack(target: str, folder: Path, limit: int = LIMIT) -> int:
     """Write a target's ZIP file; return how many inputs it holds."""
     found = sorted({path.read_bytes() for path in folder.iterdir()}, key=lambda data: (len(data), data))
     # Every k-th, so that long inputs are among them.
     size = sum(len(data) + 140 for data in found)
-    chosen = found[:: max(1, -(-size // LIMIT))]
+    chosen = found[:: max(1, -(-size // limit))]
     CORPUS.mkdir(exist_ok=True)
     with zipfile.ZipFile(CORPUS / f"{target}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for data in chosen:
@@ -45,4 +45,5 @@ def unpack(target: str, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    print({"pack": pack, "unpack": unpack}[sys.argv[1]](sys.argv[2], Path(sys.argv[3])), "inputs")
+    command, limits = {"pack": pack, "unpack": unpack}[sys.argv[1]], [int(limit) for limit in sys.argv[4:]]
+    print(command(sys.argv[2], Path(sys.argv[3]), *limits), "inputs")
