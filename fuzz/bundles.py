@@ -6,7 +6,8 @@ The first byte of an input chooses what the rest is:
     1   the content of network.safetensors, in a file whose hashes are right
     2   the content of manifest.json beside a good network
     3   edits of a good network's description and tensors (edits.py), whose proof and self-test vectors are then made
-        right, as an attacker would: loaded, run on the native and the reference engine, used to code a picture
+        right, as an attacker would: loaded, run on the native and the reference engine, used to code a picture, or
+        two frames of a clip if the network is one for clips
 
 What must hold: an IntCodecError of one line, or a model; memory below the process's limit; engines agree.
 """
@@ -19,7 +20,7 @@ import io
 import json
 import zipfile
 
-from common import tiny
+from common import tiny, tinyvideo
 from edits import Source, edit
 
 from intcodec import description, tensorfile
@@ -28,12 +29,16 @@ from intcodec.cli.info import describe_model, print_facts
 from intcodec.codec import Codec, load
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.errors import IntCodecError
+from intcodec.framecodec import VideoCodec, load_video
 from intcodec.limits import check_test, check_weights
 from intcodec.model import MANIFEST, METADATA_KEY, NETWORK, Model, write_network
 from intcodec.selftest import DEFAULT_SIZE, SIZES, make_vectors
 
 PICTURE = tiny.picture(9, 20)
 GOOD = {arch: description.describe(tiny.network(arch, 0, 2, 3)) for arch in tiny.ARCHS}
+VIDEO = "ssf2020"
+GOOD[VIDEO] = description.describe(tinyvideo.network())
+CLIP = tinyvideo.clip(2, 9, 20)
 
 
 def pack(network: bytes, manifest: bytes | None = None) -> bytes:
@@ -61,7 +66,7 @@ def forged(arch: str, data: bytes) -> bytes:
         return pack(raw)
     check_weights(network)
     for graph in network.graphs.values():
-        check_test(graph, *SIZES.get(graph.name, DEFAULT_SIZE))
+        check_test(graph, *next((s for k, s in SIZES.items() if f"_{graph.name}".endswith(f"_{k}")), DEFAULT_SIZE))
     bounds = prove(network)
     vectors = make_vectors(network, ReferenceEngine(network))
     return pack(write_network(network, bounds, vectors))
@@ -74,6 +79,17 @@ def use(data: bytes) -> None:
     coded = codec.encode(PICTURE)
     if (codec.decode(coded) != reference.decode(coded)).any():
         raise AssertionError("engines differ")
+
+
+def use_video(data: bytes) -> None:
+    """Load a file as a user does and code two frames with it, on two engines."""
+    codec = load_video(data, engine="native", threads=1)
+    other = VideoCodec(codec.model, ReferenceEngine(codec.model.network))
+    encoder, decoder, reference = (c(9, 20) for c in (codec.encoder, codec.decoder, other.decoder))
+    for number, frame in enumerate(CLIP):
+        coded = encoder.encode(frame, number == 0)
+        if (decoder.decode(coded) != reference.decode(coded)).any():
+            raise AssertionError("engines differ")
 
 
 def show(data: bytes) -> None:
@@ -94,6 +110,8 @@ def one_input(data: bytes) -> None:
             Model.load(pack(rest))
         elif kind == 2:
             show(pack(SMALL, rest))
+        elif data[0] & 16:
+            use_video(forged(VIDEO, rest))
         else:
             use(forged(tiny.ARCHS[data[0] >> 2 & 3], rest))
     except IntCodecError as error:
