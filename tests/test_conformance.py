@@ -22,11 +22,13 @@ from intcodec.engines import create
 from intcodec.engines.native import NativeEngine
 from intcodec.errors import InputError
 from intcodec.model import Model
+from intcodec.selftest import digest
 
 ROOT = Path(__file__).with_name("conformance")
 TOOL = Path(__file__).parents[1] / "scripts" / "conformance" / "make_vectors.py"
 FILES = vectors.load(ROOT)
 MEAN = next(f for f in FILES if f.name == "mbt2018_mean")
+CLIPS = next(f for f in FILES if f.kind == "clips")
 
 
 def test_the_tool_writes_what_is_there() -> None:
@@ -47,7 +49,8 @@ def test_files_follow_the_schema(file: vectors.VectorFile) -> None:
 def test_size_and_architectures() -> None:
     assert sum(p.stat().st_size for p in ROOT.rglob("*") if p.is_file()) < 5_000_000
     archs = {"bmshj2018_factorized", "bmshj2018_hyperprior", "mbt2018_mean", "mbt2018", "cheng2020_anchor"}
-    assert {f.content["arch"] for f in FILES if f.kind == "pictures"} >= archs | {"cheng2020_attn"}
+    assert {f.content["arch"] for f in FILES if f.kind == "pictures"} == archs | {"cheng2020_attn"}
+    assert {f.content["arch"] for f in FILES if f.kind == "clips"} == {"ssf2020"}
 
 
 def test_vectors_are_not_trivial() -> None:
@@ -57,6 +60,24 @@ def test_vectors_are_not_trivial() -> None:
             pixels = vectors.read_ppm(file.read(scene["pixels"])).astype(int)
             original = vectors.read_ppm(file.read(scene["picture"])).astype(int)
             assert np.mean((pixels - original) ** 2) < 0.8 * original.var(), file.name
+
+
+def test_vectors_of_clips_are_not_trivial() -> None:
+    """Frames are recognisable, latents are coded, and every part of the codec makes a difference to its picture."""
+    scene = next(c for c in CLIPS.cases if c["id"].endswith("scene"))
+    assert [frame["key"] for frame in scene["frames"]] == [True, False, False, True, False]
+    given = vectors.read_ppms(CLIPS.read(scene["clip"])).astype(int)
+    decoded = vectors.read_ppms(CLIPS.read(scene["pixels"])).astype(int)
+    assert decoded.shape == given.shape
+    for was, now in zip(given, decoded, strict=True):
+        assert np.mean((was - now) ** 2) < 0.8 * was.var()
+    moved = scene["frames"][1]
+    constant = {digest(np.zeros(s["count"], np.int16)) for s in moved["sections"]}
+    assert not constant & {s["symbols"] for s in moved["sections"] if s["latent"].endswith("_y")}
+    tensors = {call["graph"]: call["tensors"] for call in moved["calls"]}
+    assert tensors["predict"]["prediction"] != tensors["predict"]["reference"]
+    still = digest(np.zeros((80, 112, 3), np.int16))
+    assert still not in (tensors["motion_g_s"]["motion"], tensors["res_g_s"]["residual"])
 
 
 @pytest.mark.parametrize("device", report.devices(), ids=lambda d: d.name)
@@ -105,6 +126,38 @@ def test_an_inner_tensor_is_named() -> None:
     assert f"first tensor that differs is g_s/{inner}" in str(outcomes["mbt2018_mean/noise"])
 
 
+@pytest.mark.parametrize(
+    ("graph", "tensor", "frame"),
+    [("img_g_s", "x_hat", 0), ("motion_h_s", "index", 1), ("predict", "prediction", 1), ("res_g_s", "residual", 1)],
+)
+def test_a_wrong_engine_is_named_with_the_frame(graph: str, tensor: str, frame: int) -> None:
+    outcomes = {o.case: str(o.problem) for o in replay(CLIPS, lambda m: Wrong(m, graph, tensor))}
+    assert f"encoder: first tensor that differs is frame {frame}, {graph}/{tensor}" in outcomes["ssf2020/scene"]
+
+
+def test_clips_that_decode_too_far_fail(tmp_path: Path) -> None:
+    root = tmp_path / "vectors"
+    shutil.copytree(ROOT, root)
+    content = json.loads((root / "ssf2020.json").read_text())
+    cases = {case["id"].removeprefix("ssf2020/"): case for case in content["cases"]}
+    cases["bad-cut-frame"]["decoded"] = 1
+    cases["bad-missing"]["decoded"] = 2
+    cases["bad-trailing"]["error"] = "LimitError"
+    cases["noise"]["pixels"], cases["noise"]["interval"] = cases["harsh"]["pixels"], 2
+    (root / "ssf2020.json").write_text(json.dumps(content))
+    file = next(f for f in vectors.load(root) if f.name == "ssf2020")
+    found = {
+        o.case.removeprefix("ssf2020/"): str(o.problem)
+        for o in replay(file, lambda m: create("native", m, 1))
+        if o.problem
+    }
+    assert set(found) == {"bad-cut-frame", "bad-missing", "bad-trailing", "noise"}
+    assert found["bad-cut-frame"] == "2 frames were decoded, 1 expected"
+    assert found["bad-missing"] == "1 frames were decoded, 2 expected"
+    assert found["bad-trailing"].startswith("BitstreamError instead of LimitError")
+    assert "encoded bytes differ; the decoded pixels of frame 0 differ" in found["noise"]
+
+
 def test_damaged_vectors_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "vectors"
     shutil.copytree(ROOT, root)
@@ -143,7 +196,18 @@ def test_a_folder_without_vectors_is_refused(tmp_path: Path, capsys: pytest.Capt
 def test_ppm() -> None:
     picture = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
     np.testing.assert_array_equal(vectors.read_ppm(vectors.write_ppm(picture)), picture)
-    for bad in (b"", b"P5 1 1 255\n\0", b"P6 1 1 65535\n\0\0\0", b"P6 9 9 255\n\0"):
+    two = vectors.write_ppms([picture, picture + 1])
+    np.testing.assert_array_equal(vectors.read_ppms(two), [picture, picture + 1])
+    with pytest.raises(InputError, match="2 pictures in place of one"):
+        vectors.read_ppm(two)
+    for bad in (
+        b"",
+        b"P5 1 1 255\n\0",
+        b"P6 1 1 65535\n\0\0\0",
+        b"P6 9 9 255\n\0",
+        b"P6\n1 0\n255\n",
+        b"P6\n-1 1\n255\n",
+    ):
         with pytest.raises(InputError):
             vectors.read_ppm(bad)
 

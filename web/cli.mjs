@@ -104,11 +104,12 @@ async function trace([modelPath, name, ...given], options) {
 async function conformance([folder], options) {
   const core = await start(options);
   const begin = performance.now();
-  const { cases, failures, pixels } = await new Replay(folder, core).run();
+  const { cases, failures, pixels, skipped } = await new Replay(folder, core).run();
+  for (const [name, why] of Object.entries(skipped)) console.error(`skipped ${name}: ${why}`);
   const ok = !Object.keys(failures).length;
   if (!ok) process.exitCode = 1;
   const device = `wasm/${core.build}, Node ${process.versions.node}`;
-  return { device, cases, seconds: (performance.now() - begin) / 1000, failures, pixels, ok };
+  return { device, cases, seconds: (performance.now() - begin) / 1000, failures, pixels, skipped, ok };
 }
 
 const COMMANDS = { decode: [decode, 2, 3], verify: [verify, 1, 1], trace: [trace, 3, 10], conformance: [conformance, 1, 1] };

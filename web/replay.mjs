@@ -64,13 +64,14 @@ export class Replay {
    * @param {Core} core
    */
   constructor(folder, core) {
-    Object.assign(this, { folder, core, cases: 0, failures: {}, pixels: {} });
+    Object.assign(this, { folder, core, cases: 0, failures: {}, pixels: {}, skipped: {} });
   }
 
   /**
    * Replay every file of the folder.
-   * @returns {Promise<{cases: number, failures: Object<string, string>, pixels: Object<string, string>}>} failures: a line
-   *   by the case's id; pixels: the SHA-256 of what was decoded
+   * @returns {Promise<{cases: number, failures: Object<string, string>, pixels: Object<string, string>,
+   *   skipped: Object<string, string>}>} failures: a line by the case's id; pixels: the SHA-256 of what was decoded;
+   *   skipped: files of kinds that are unknown here, and why
    * @throws {InputError} the folder holds no vectors
    */
   async run() {
@@ -78,11 +79,13 @@ export class Replay {
     const names = (await this.read("", (path) => readdir(path))).filter((name) => name.endsWith(".json")).sort();
     for (const name of names) {
       const file = JSON.parse(await this.read(name, (path) => readFile(path, "utf-8")));
-      if (file.format === 1 && Object.hasOwn(kinds, file.kind)) await kinds[file.kind].call(this, file);
+      if (file.format !== 1) continue;
+      if (Object.hasOwn(kinds, file.kind)) await kinds[file.kind].call(this, file);
+      else this.skipped[name] = `this decoder knows no ${file.kind}`;
     }
     if (!this.cases) throw new InputError(`${this.folder} holds no conformance vectors`);
-    const { cases, failures, pixels } = this;
-    return { cases, failures, pixels };
+    const { cases, failures, pixels, skipped } = this;
+    return { cases, failures, pixels, skipped };
   }
 
   async read(name, how = readFile) {

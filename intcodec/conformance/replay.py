@@ -5,65 +5,33 @@ What may live here: what each kind of case asks for, and the words for what went
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 
 from intcodec import bitstream, rangecoder
 from intcodec.cdf import CdfTables
-from intcodec.codec import DEFAULT_MAX_PIXELS, Codec, check_proof
+from intcodec.codec import DEFAULT_MAX_PIXELS, Codec
+from intcodec.conformance import clips
+from intcodec.conformance.cases import MakeEngine, Outcome, expect, load, sha256
 from intcodec.conformance.trace import Recorder, coded_sections, first_difference
 from intcodec.conformance.vectors import Json, VectorFile, read_ppm
 from intcodec.engines import Engine
 from intcodec.errors import IntCodecError
 from intcodec.model import Model
-from intcodec.selftest import self_test
-
-#: Makes the engine under test.
-MakeEngine = Callable[[Model], Engine]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a case did.
-
-    Args:
-        case: its id.
-        problem: one line, None if all was as expected.
-        stream: SHA-256 of the bytes that were encoded, where the case encodes.
-        pixels: SHA-256 of the pixels that were decoded, where the case decodes.
-    """
-
-    case: str
-    problem: str | None
-    stream: str | None = None
-    pixels: str | None = None
 
 
 def replay(file: VectorFile, make: MakeEngine) -> Iterator[Outcome]:
     """Replay all cases of a file on the engine that `make` makes; an error is an outcome."""
     if file.kind == "rangecoder":
-        yield from (Outcome(case["id"], _expect(case, partial(_code, case))) for case in file.cases)
+        yield from (Outcome(case["id"], expect(case, partial(_code, case))) for case in file.cases)
     elif file.kind == "models":
-        yield from (Outcome(c["id"], _expect(c, partial(_load_check, file, c["model"], make))) for c in file.cases)
+        yield from (Outcome(c["id"], expect(c, partial(_load_check, file, c["model"], make))) for c in file.cases)
+    elif file.kind == "clips":
+        yield from clips.replay(file, make)
     else:
         yield from _pictures(file, make)
-
-
-def _expect(case: Json, work: Callable[[], str | None]) -> str | None:
-    """Run a case; return None if it ends as the case says, else a line."""
-    wanted = case.get("error")
-    try:
-        problem = work()
-    except IntCodecError as error:
-        name = type(error).__name__
-        if name == wanted:
-            return None
-        return f"{name} instead of {wanted or 'a result'}: {error}"
-    return f"accepted, {wanted} expected" if wanted and problem is None else problem
 
 
 def _code(case: Json) -> str | None:
@@ -90,22 +58,13 @@ def _code(case: Json) -> str | None:
     return None if encoder.finish() == data else "encoding the symbols gives other bytes"
 
 
-def _load(file: VectorFile, path: str, make: MakeEngine) -> tuple[Model, Engine]:
-    """Load a model as `intcodec.load` does, onto the engine under test."""
-    model = Model.load(file.read(path))
-    check_proof(model)
-    engine = make(model)
-    self_test(model, engine, deep=True)
-    return model, engine
-
-
 def _load_check(file: VectorFile, path: str, make: MakeEngine) -> None:
-    _load(file, path, make)
+    load(file, path, make)
 
 
 def _pictures(file: VectorFile, make: MakeEngine) -> Iterator[Outcome]:
     try:
-        model, engine = _load(file, file.content["model"], make)
+        model, engine = load(file, file.content["model"], make)
     except IntCodecError as error:
         yield Outcome(f"{file.name}/model", f"{type(error).__name__}: {error}")
         return
@@ -116,7 +75,7 @@ def _pictures(file: VectorFile, make: MakeEngine) -> Iterator[Outcome]:
             continue
         limit = case.get("max_pixels", DEFAULT_MAX_PIXELS)
         codec = codecs.get(limit) or Codec(model, engine, max_pixels=limit)
-        yield Outcome(case["id"], _expect(case, partial(_decode, codec, case)))
+        yield Outcome(case["id"], expect(case, partial(_decode, codec, case)))
 
 
 def _decode(codec: Codec, case: Json) -> None:
@@ -158,13 +117,8 @@ def _section_problems(case: Json, model: Model, stream: bytes, reader: Recorder)
     if latent is None:
         return []
     try:
-        made = coded_sections(model.network, bitstream.parse(stream).sections, reader, latent)
+        made = coded_sections(model.network, bitstream.parse(stream).sections, reader.kept, latent)
     except IntCodecError as error:
         return [f"sections: {error}"]
     pairs = zip(made, case["sections"], strict=True)
     return [f"section {want['latent']}: {key} differ" for got, want in pairs for key in want if got[key] != want[key]]
-
-
-def sha256(data: bytes) -> str:
-    """Return the SHA-256 of bytes in hex."""
-    return hashlib.sha256(data).hexdigest()

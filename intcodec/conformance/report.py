@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 import intcodec
-from intcodec.conformance.replay import MakeEngine, Outcome, replay
+from intcodec.conformance.cases import MakeEngine, Outcome
+from intcodec.conformance.replay import replay
 from intcodec.conformance.vectors import Json, VectorFile
 from intcodec.engines import ENGINES, create
 from intcodec.errors import InputError

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from intcodec import rangecoder
+from intcodec.bitstream import Buffer
 from intcodec.engines import Engine
 from intcodec.network import IntArray, Network
 from intcodec.selftest import digest
 
 Json = dict[str, Any]
+#: A graph's name and the tensors of one run of it.
+Run = tuple[str, dict[str, IntArray]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Recorder:
     def __init__(self, engine: Engine, keep: bool = False) -> None:
         self.name, self.threads = engine.name, engine.threads
         self.calls: list[Call] = []
-        self.kept: list[dict[str, IntArray]] = []
+        self.kept: list[Run] = []
         self._engine = engine
         self._keep = keep
 
@@ -55,7 +58,7 @@ class Recorder:
         height, width = next(iter(inputs.values())).shape[:2]
         self.calls.append(Call(graph, height, width, digests))
         if self._keep:
-            self.kept.append({name: tensor.copy() for name, tensor in tensors.items()})
+            self.kept.append((graph, {name: tensor.copy() for name, tensor in tensors.items()}))
         return outputs
 
 
@@ -80,7 +83,7 @@ def first_difference(calls: list[Call], expected: list[Json], side: str) -> str 
     return None if len(calls) == len(wanted) else f"{len(calls)} graph calls, {len(wanted)} expected"
 
 
-def coded_sections(network: Network, sections: Any, recorder: Recorder, size: tuple[int, int]) -> list[Json]:
+def coded_sections(network: Network, sections: Sequence[Buffer], kept: list[Run], size: tuple[int, int]) -> list[Json]:
     """Decode a stream's sections once more, from the notes of a decode, and digest what the range coder saw.
 
     Independent of the codec's own order of steps: rows come from the tensors that the graphs produced.
@@ -88,7 +91,7 @@ def coded_sections(network: Network, sections: Any, recorder: Recorder, size: tu
     Args:
         network: the model's network.
         sections: the sections of the stream.
-        recorder: has decoded the stream, with `keep`.
+        kept: what a `Recorder` kept while the stream was decoded.
         size: height and width of y.
 
     Returns:
@@ -96,7 +99,6 @@ def coded_sections(network: Network, sections: Any, recorder: Recorder, size: tu
         both in coding order.
     """
     latents = ("y",) if len(sections) == 1 else ("z", "y")
-    kept = [(call.graph, tensors) for call, tensors in zip(recorder.calls, recorder.kept, strict=True)]
     out = []
     for latent, section in zip(latents, sections, strict=True):
         if latent == "y" and "context" in network.graphs:

@@ -6,7 +6,7 @@ What may live here: paths and parsing. What a case means is in `replay`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from intcodec.errors import InputError
 
 FORMAT = 1
 #: Kinds of vector files, in the order they are replayed.
-KINDS = ("rangecoder", "models", "pictures")
+KINDS = ("rangecoder", "models", "pictures", "clips")
+#: Those whose valid cases are encoded to a stream and decoded to pixels.
+CODED = ("pictures", "clips")
 Json = dict[str, Any]
 
 
@@ -99,10 +101,10 @@ def load(root: Path) -> list[VectorFile]:
     return sorted(found, key=lambda f: KINDS.index(f.kind))
 
 
-def pictures(files: list[VectorFile]) -> Iterator[tuple[VectorFile, Json]]:
-    """Yield every valid case of a picture with its file."""
+def coded(files: list[VectorFile]) -> Iterator[tuple[VectorFile, Json]]:
+    """Yield every valid case of a picture or a clip with its file."""
     for file in files:
-        if file.kind == "pictures":
+        if file.kind in CODED:
             yield from ((file, case) for case in file.cases if case["result"] == "valid")
 
 
@@ -112,20 +114,45 @@ def read_ppm(data: bytes) -> NDArray[np.uint8]:
     Raises:
         InputError: it is something else.
     """
-    head = data[:40].split(maxsplit=4)
+    frames = read_ppms(data)
+    if len(frames) != 1:
+        raise InputError(f"a binary PPM of {len(frames)} pictures in place of one")
+    return frames.reshape(frames.shape[1:])
+
+
+def read_ppms(data: bytes) -> NDArray[np.uint8]:
+    """Return the pictures uint8[n, H, W, 3] of binary PPMs of one size that follow each other without a gap.
+
+    Raises:
+        InputError: they are something else, or none.
+    """
+    words = data[:40].split(maxsplit=4)
     try:
-        if head[0] != b"P6" or int(head[3]) != 255:
+        width, height = int(words[1]), int(words[2])
+        head = _ppm_head(width, height)
+        step = len(head) + 3 * width * height
+        heads = {data[at : at + len(head)] for at in range(0, len(data), step)}
+        if min(width, height) < 1 or len(data) % step or heads != {head}:
             raise ValueError
-        width, height = int(head[1]), int(head[2])
-        return np.frombuffer(data, np.uint8, offset=len(data) - 3 * width * height).reshape(height, width, 3)
     except (ValueError, IndexError) as error:
         raise InputError("no binary PPM with 255 levels") from error
+    frames = np.frombuffer(data, np.uint8).reshape(-1, step)[:, len(head) :]
+    return frames.reshape(-1, height, width, 3)
 
 
 def write_ppm(picture: NDArray[np.uint8]) -> bytes:
     """Return a picture uint8[H, W, 3] as a binary PPM."""
     height, width, _ = picture.shape
-    return f"P6\n{width} {height}\n255\n".encode() + picture.tobytes()
+    return _ppm_head(width, height) + picture.tobytes()
+
+
+def write_ppms(frames: Iterable[NDArray[np.uint8]]) -> bytes:
+    """Return pictures uint8[H, W, 3] as binary PPMs, one after the other."""
+    return b"".join(map(write_ppm, frames))
+
+
+def _ppm_head(width: int, height: int) -> bytes:
+    return f"P6\n{width} {height}\n255\n".encode()
 
 
 def _read(root: Path, files: Mapping[str, bytes] | None, name: str) -> bytes:

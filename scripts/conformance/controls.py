@@ -33,7 +33,7 @@ from intcodec.engines.reference import ReferenceEngine
 from intcodec.model import Model
 from intcodec.network import Conv, IntArray, Network
 
-ARCH = "mbt2018_mean"
+ARCH, VIDEO = "mbt2018_mean", "ssf2020"
 Run = Callable[[str, Mapping[str, IntArray]], dict[str, IntArray]]
 
 
@@ -99,22 +99,33 @@ def saturating_early(model: Model) -> Run:
 
 def flipping_a_bit(model: Model) -> Run:
     """Return an engine that flips the lowest bit of one value of the decoded picture."""
+    return flipped(model, "g_s", "x_hat")
+
+
+def flipped(model: Model, graph: str, tensor: str) -> Run:
+    """Return an engine that flips the lowest bit of a tensor's first value."""
     engine = NativeEngine(model.network, 1)
 
-    def run(graph: str, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
-        tensors = engine.trace(graph, inputs)
-        if graph == "g_s":
-            tensors["x_hat"] = tensors["x_hat"].copy()
-            tensors["x_hat"].flat[0] ^= 1
+    def run(name: str, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
+        tensors = engine.trace(name, inputs)
+        if name == graph:
+            tensors[tensor] = tensors[tensor].copy()
+            tensors[tensor].flat[0] ^= 1
         return tensors
 
     return run
+
+
+def drifting(model: Model) -> Run:
+    """Return an engine that flips the lowest bit of one value of each frame's prediction."""
+    return flipped(model, "predict", "prediction")
 
 
 ENGINES: dict[str, Callable[[Model], Run]] = {
     "float": in_float,
     "saturation": saturating_early,
     "bit": flipping_a_bit,
+    "drift": drifting,
 }
 FILES = {"stream": f"streams/{ARCH}/scene-64x64.intc", "pixel": f"pixels/{ARCH}/scene-64x64.ppm"}
 NAMES = (*ENGINES, *FILES)
@@ -128,7 +139,7 @@ def replay(name: str) -> dict[str, object]:
             data = bytearray((root / FILES[name]).read_bytes())
             data[-7] ^= 1
             (root / FILES[name]).write_bytes(data)
-        files = [file for file in vectors.load(root) if file.name == ARCH]
+        files = [file for file in vectors.load(root) if file.name == (VIDEO if name == "drift" else ARCH)]
         wrong = ENGINES.get(name)
         if wrong is None:
             device = report.Device(name, lambda model: NativeEngine(model.network, 1))

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import clipvectors
 import damage
 import numpy as np
 import sequences
@@ -23,20 +24,22 @@ import sequences
 from intcodec import bitstream
 from intcodec.codec import Codec
 from intcodec.conformance import archive
-from intcodec.conformance.replay import sha256
+from intcodec.conformance.cases import sha256
 from intcodec.conformance.trace import Recorder, coded_sections
-from intcodec.conformance.vectors import FORMAT, read_ppm, write_ppm
+from intcodec.conformance.vectors import FORMAT, read_ppm, write_ppm, write_ppms
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.files import write_bytes
+from intcodec.framecodec import is_video
 from intcodec.model import Model
 from intcodec.quantize import synthetic
 
 ROOT = Path(__file__).resolve().parents[2] / "tests" / "conformance"
 SCHEMA = Path(__file__).with_name("schema.json")
-SOURCES = ("models/*.intm", "pictures/*.ppm")
+SOURCES = ("models/*.intm", "pictures/*.ppm", "clips/*.ppm")
 Files = dict[str, bytes]
 
 FLAGS = {
+    "cut": "a clip that ends early, or whose frames are damaged or not in their places",
     "damaged-header": "the container's first bytes are wrong",
     "escape": "symbols outside their table's row",
     "hostile": "made to get past checksums, or to make a decoder allocate",
@@ -142,7 +145,7 @@ class Writer:
             "checksum": checksum,
             "stream": stream,
             "pixels": pixels,
-            "sections": coded_sections(network, parsed.sections, reader, (size.height, size.width)),
+            "sections": coded_sections(network, parsed.sections, reader.kept, (size.height, size.width)),
             "calls": calls,
         }
 
@@ -158,24 +161,27 @@ def _stream_flag(name: str, error: str) -> str:
 
 def make() -> Files:
     """Return every file of the folder but its sources."""
-    writer = Writer()
+    writer, models = Writer(), list[dict[str, Any]]()
     for path in sorted((ROOT / "models").glob("*.intm")):
-        model = Model.load(path)
-        cases = writer.picture_cases(path.stem, model)
+        model, kind = Model.load(path), "pictures"
+        if is_video(model.network):
+            kind = "clips"
+            cases, files = clipvectors.cases(path.stem, model, ROOT / "clips")
+            writer.files.update(files)
+        else:
+            cases = writer.picture_cases(path.stem, model)
+            loaded = {"id": f"models/{path.stem}", "comment": "loads, proves itself and passes its self-test"}
+            models.append({**loaded, "flags": ["normal"], "result": "valid", "model": f"models/{path.name}"})
         name = f"models/{path.name}"
-        writer.json(path.stem, "pictures", cases, arch=model.arch, model=name, model_id=model.model_id)
+        writer.json(path.stem, kind, cases, arch=model.arch, model=name, model_id=model.model_id)
     writer.json("rangecoder", "rangecoder", sequences.cases())
     small = Model.load(ROOT / "models" / "bmshj2018_factorized.intm")
-    cases = []
-    for path in sorted((ROOT / "models").glob("*.intm")):
-        case = {"id": f"models/{path.stem}", "comment": "loads, proves itself and passes its self-test"}
-        cases.append({**case, "flags": ["normal"], "result": "valid", "model": f"models/{path.name}"})
     for name, comment, error, data, _ in damage.models(small):
         member = f"models/bad/{name}.intm"
         writer.files[member] = data
         case = {"id": f"models/bad-{name}", "comment": comment, "flags": ["model"], "result": "invalid"}
-        cases.append({**case, "error": error, "model": member})
-    writer.json("models", "models", cases)
+        models.append({**case, "error": error, "model": member})
+    writer.json("models", "models", models)
     writer.files["schema.json"] = SCHEMA.read_bytes()
     return writer.files
 
@@ -208,6 +214,9 @@ def main() -> int:
         return 0
     for name in PICTURES.keys() - {p.stem for p in (ROOT / "pictures").glob("*.ppm")}:
         write_bytes(ROOT / "pictures" / f"{name}.ppm", write_ppm(draw()[name]))
+    for name in clipvectors.CLIPS.keys() - {p.stem for p in (ROOT / "clips").glob("*.ppm")}:
+        (ROOT / "clips").mkdir(exist_ok=True)
+        write_bytes(ROOT / "clips" / f"{name}.ppm", write_ppms(clipvectors.draw()[name]))
     files = make()
     if args.check:
         problems = check(files)
