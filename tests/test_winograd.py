@@ -1,6 +1,7 @@
 """Convolutions with fewer products than taps: equal to the reference at the ends of every range, and beyond their use.
 
-The shapes are those that _ext/kernels/winograd.c takes: wide inputs; 3x3 at stride 1, 3 to 6 taps at stride 2. Sums go
+The shapes are those that _ext/kernels/winograd.c takes: wide inputs; 3x3 at stride 1, 3 to 6 taps at stride 2. Tiles
+are three outputs across, or two where ranges are larger. Sums go
 up to near the proved bound, so that the channels are summed in several parts.
 """
 
@@ -15,6 +16,8 @@ from intcodec.engines.reference import ReferenceEngine
 from intcodec.network import Conv, Graph, Network, TensorSpec
 
 AVAILABLE = [name for name, here in isa_levels() if here]
+#: Ranges of inputs and weights at the last value and past it: of tiles of three outputs across, and of two.
+EDGES = ((2730, 1560), (2731, 1560), (2730, 1561), (8191, 3640), (8192, 3640), (8191, 3641))
 SIZES = ((1, 1), (1, 2), (2, 1), (3, 3), (5, 14), (13, 6), (16, 33))
 #: kernel side, stride, padding, upsample, channels in, channels out
 SHAPES = {
@@ -76,15 +79,16 @@ def check(net: Network, rng: np.random.Generator, isa: str) -> None:
 @pytest.mark.parametrize("isa", AVAILABLE)
 @pytest.mark.parametrize("kind", ["all", "signs", "uniform", "sparse"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_equal_to_the_reference(shape: str, kind: str, isa: str) -> None:
+@pytest.mark.parametrize("w_hi", [1560, 2047])
+def test_equal_to_the_reference(shape: str, kind: str, w_hi: int, isa: str) -> None:
     rng = np.random.default_rng(7)
-    net = build(shape, kind, rng)
+    net = build(shape, kind, rng, w_hi=w_hi)
     prove(net)
     check(net, rng, isa)
 
 
 @pytest.mark.parametrize("isa", AVAILABLE)
-@pytest.mark.parametrize(("x_hi", "w_hi"), [(8191, 3640), (8192, 3640), (8191, 3641), (32767, 32767), (16, 3640)])
+@pytest.mark.parametrize(("x_hi", "w_hi"), [*EDGES, (32767, 32767), (16, 3640), (16, 1560)])
 def test_at_and_beyond_the_conditions(x_hi: int, w_hi: int, isa: str) -> None:
     rng = np.random.default_rng(8)
     for shape in ("3x3", "5x5 stride 2"):

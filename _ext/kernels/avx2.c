@@ -139,9 +139,12 @@ static TARGET void index_of(int32_t *v, int count, const int32_t *threshold, int
 }
 
 #define VECTOR 32
+#define FINISH(d, v, shift) finish(d, (__m256i)(v), shift)
+#define NARROW(at, v) \
+    _mm_storeu_si128((__m128i *)(at), _mm256_castsi256_si128(pack((__m256i)(v), (__m256i)(v))))
 #include "flow_rows.h"
 #include "tiles.h"
 
 const IcIsa ic_avx2 = {"avx2", IC_GROUP, 0, supported, dot, square, roots, add, gate, index_of,
-                            tile_in, tile_out, finish_lanes, &flow_loops};
+                            tile_in, tile_out, &flow_loops};
 #endif

@@ -29,9 +29,18 @@ INLINE __m512i pair_at(const char *x) {
     return v;
 }
 
+INLINE __m512i finish_one(const IcDot *d, __m512i acc, __m512i shift) {
+    __m512i r = _mm512_srav_epi32(acc, shift);
+    r = _mm512_min_epi32(_mm512_max_epi32(r, _mm512_set1_epi32(d->lo)), _mm512_set1_epi32(d->hi));
+    if (d->slope) {
+        const __m512i product = _mm512_mullo_epi32(r, _mm512_set1_epi32(d->slope));
+        const __m512i leaky = _mm512_srai_epi32(_mm512_add_epi32(product, _mm512_set1_epi32(1 << 15)), 16);
+        r = _mm512_mask_mov_epi32(r, _mm512_movepi32_mask(r), leaky);
+    }
+    return r;
+}
+
 INLINE void finish(const IcDot *d, const __m512i *acc, const int groups, const int pixels, char *out) {
-    const __m512i lo = _mm512_set1_epi32(d->lo), hi = _mm512_set1_epi32(d->hi);
-    const __m512i slope = _mm512_set1_epi32(d->slope), half = _mm512_set1_epi32(1 << 15);
     const ptrdiff_t size = d->wide ? 4 : 2;
     if (d->wide && d->lo == INT32_MIN && d->hi == INT32_MAX) { /* the norms of GDN */
 #pragma GCC unroll 12
@@ -47,13 +56,7 @@ INLINE void finish(const IcDot *d, const __m512i *acc, const int groups, const i
 #pragma GCC unroll 12
         for (int p = 0; p < pixels; p++) {
             char *at = out + size * (p * d->out_pixel + v * IC_GROUP);
-            __m512i r = _mm512_srav_epi32(acc[p * groups + v], shift);
-            r = _mm512_min_epi32(_mm512_max_epi32(r, lo), hi);
-            if (d->slope) {
-                const __mmask16 negative = _mm512_movepi32_mask(r);
-                const __m512i leaky = _mm512_srai_epi32(_mm512_add_epi32(_mm512_mullo_epi32(r, slope), half), 16);
-                r = _mm512_mask_mov_epi32(r, negative, leaky);
-            }
+            const __m512i r = finish_one(d, acc[p * groups + v], shift);
             if (d->wide) _mm512_storeu_si512(at, r);
             else _mm256_storeu_si256((__m256i *)at, _mm512_cvtepi32_epi16(r));
         }
@@ -283,9 +286,11 @@ static TARGET void index_of(int32_t *v, int count, const int32_t *threshold, int
 }
 
 #define VECTOR 64
+#define FINISH(d, v, shift) finish_one(d, (__m512i)(v), _mm512_loadu_si512(shift))
+#define NARROW(at, v) _mm256_storeu_si256((__m256i *)(at), _mm512_cvtepi32_epi16((__m512i)(v)))
 #include "flow_rows.h"
 #include "tiles.h"
 
 const IcIsa ic_avx512vnni = {"avx512vnni", 64, 0, supported, dot, square, roots, add, gate, index_of,
-                            tile_in, tile_out, finish_lanes, &flow_loops};
+                            tile_in, tile_out, &flow_loops};
 #endif

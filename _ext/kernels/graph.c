@@ -151,10 +151,10 @@ static void pack(IcGraph *g, const IcRow *row, IcBlock *b, const IcSource *s, co
 
 int64_t ic_block_work(const IcBlock *b) {
     const int64_t lanes = b->groups * IC_GROUP;
-    int64_t quarters = 0; /* a tile is four outputs */
+    int64_t products = 0; /* of a tile */
     for (int i = 0; i < b->parts; i++)
-        for (unsigned mask = b->part[i].mask; mask; mask &= mask - 1) quarters += 2 * b->part[i].pairs;
-    return lanes * (2 * (int64_t)b->rows * b->pairs + quarters / 4);
+        for (unsigned mask = b->part[i].mask; mask; mask &= mask - 1) products += 2 * b->part[i].pairs;
+    return lanes * (2 * (int64_t)b->rows * b->pairs + products / (b->outputs ? b->outputs : 1));
 }
 
 /* Blocks of a row whose lanes hold `channel[0..count)` in this order; returns how many. With `out` NULL only

@@ -36,7 +36,7 @@ typedef struct {
 /* Up to `lanes` output channels that share one trimmed window of taps, or their Winograd parts. */
 typedef struct {
     int groups, spans;
-    int parts;
+    int parts, outputs; /* outputs of a tile */
     IcPart *part;
     IcSpan span[2]; /* one, or one per phase row of a merged block */
     int ky, kx;     /* first tap of the window */
@@ -52,7 +52,7 @@ typedef struct {
     /* conv */
     int kh, kw, stride, top, left, bottom, right, upsample, slope;
     int reach;    /* largest magnitude of an input */
-    int winograd; /* computed by winograd.c */
+    int winograd; /* computed by winograd.c: outputs across a tile, else 0 */
     /* blocks of a conv, or of gamma with one run */
     IcBlock *block;
     int blocks;
@@ -197,7 +197,7 @@ size_t ic_scratch_bytes(const IcGraph *g);
 void ic_job_item(const IcPlan *p, const IcJob *job, int item, void *scratch);
 
 /* winograd.c */
-/* Can a convolution be computed by winograd.c, every bit the same, and is it worth it? */
+/* Outputs across a tile, 2 or 3, if winograd.c can compute a convolution, every bit the same, and is worth it; else 0. */
 int ic_winograd_fits(const IcGraph *g, const IcRow *row, const IcSource *s, int out);
 /* Pack the parts of a block whose lanes are the outputs channel[0..count). */
 void ic_winograd_pack(IcGraph *g, const IcRow *row, IcBlock *b, const IcSource *s, const int *channel, int count);

@@ -71,6 +71,7 @@ typedef struct {
 } IcPair;
 
 struct IcFlow;
+struct IcTiles;
 
 typedef struct {
     const char *name;
@@ -84,10 +85,8 @@ typedef struct {
     void (*gate)(const IcPair *g);
     void (*index)(int32_t *v, int count, const int32_t *threshold, int thresholds); /* in place */
     /* winograd.h; NULL where convolutions are computed directly */
-    void (*tile_in)(const int16_t *const *row, ptrdiff_t column, int channels, int16_t *v, ptrdiff_t plane);
-    void (*tile_out)(const int32_t *const *m, int32_t *y, int lanes, int first);
-    void (*finish)(const int32_t *acc, const int32_t *bias, const int32_t *shift, int lanes, int32_t lo, int32_t hi,
-                   int32_t slope, void *out, int wide);
+    void (*tile_in)(const int16_t *const *row, ptrdiff_t column, int channels, int across, int16_t *v, ptrdiff_t plane);
+    void (*tile_out)(const struct IcTiles *g);
     const struct IcFlow *flow; /* flow.h; NULL where no clips are coded */
 } IcIsa;
 

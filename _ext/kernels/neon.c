@@ -124,8 +124,10 @@ static void index_of(int32_t *v, int count, const int32_t *threshold, int thresh
 #define TARGET
 #define VECTOR 16
 #include "flow_rows.h"
+#define FINISH(d, v, shift) finish(d, (int32x4_t)(v), shift)
+#define NARROW(at, v) vst1_s16(at, vmovn_s32((int32x4_t)(v)))
 #include "tiles.h"
 
 const IcIsa ic_neon = {"neon", IC_GROUP, 1, supported, dot, square, roots, add, gate, index_of,
-                            tile_in, tile_out, finish_lanes, &flow_loops};
+                            tile_in, tile_out, &flow_loops};
 #endif

@@ -52,4 +52,4 @@ static void index_of(int32_t *v, int count, const int32_t *threshold, int thresh
 
 /* Without Winograd: the plain sum over all taps is what the others are compared with. */
 const IcIsa ic_scalar = {"scalar", IC_GROUP, 1,    supported, dot,  square, roots,
-                         add,      gate,     index_of, NULL,  NULL, NULL,   &flow_loops};
+                         add,      gate,     index_of, NULL,  NULL, &flow_loops};

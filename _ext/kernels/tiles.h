@@ -1,85 +1,122 @@
-/* The three tile functions of winograd.h, in vectors of VECTOR bytes: a template that each instruction set includes.
+/* The two tile functions of winograd.h, in vectors of VECTOR bytes: a template that each instruction set includes.
  *
- * Define TARGET (the functions' attribute) and VECTOR (bytes of a register) before, and OWN_FINISH where the set has its
- * own finish_lanes. Vector types are GCC's and Clang's own, so that one text serves every set; all arithmetic on sums is
- * unsigned: it wraps.
+ * Define before: TARGET (the functions' attribute), VECTOR (bytes of a register), FINISH(d, v, shift) (a vector of sums,
+ * bias included, as int32 values requantised and clamped for `dot`), and NARROW(at, v) (stores such a vector as int16).
+ * Vector types are GCC's and Clang's own, so that one text serves every set; all arithmetic on sums is unsigned: it wraps.
  */
+#include "winograd.h"
+
 typedef int16_t Half __attribute__((vector_size(VECTOR), aligned(2), may_alias));
 typedef uint32_t Word __attribute__((vector_size(VECTOR), aligned(4), may_alias));
+typedef int32_t Signed __attribute__((vector_size(VECTOR), aligned(4), may_alias));
 enum { HALVES = VECTOR / 2, WORDS = VECTOR / 4 };
+#define TILES static inline TARGET __attribute__((always_inline))
 
 #define AT(p) (*(const Half *)(p))
 
-/* (d0 - d2, d1 + d2, d2 - d1, d1 - d3) */
-#define SPREAD(a, b, c, d, out0, out1, out2, out3) (out0) = (a) - (c), (out1) = (b) + (c), (out2) = (c) - (b), (out3) = (b) - (d)
+/* v of two and of three outputs, to `out` and every `step` behind it. */
+#define SPREAD2(a, b, c, d, out, step) \
+    ((out)[0] = (a) - (c), (out)[step] = (b) + (c), (out)[2 * (step)] = (c) - (b), (out)[3 * (step)] = (b) - (d))
+#define SPREAD3(a, b, c, d, e, out)                                                             \
+    ((out)[1] = (d) - (c) - 2 * (b), (out)[2] = (d) - (c) + 2 * ((b) - (c)), (out)[3] = (d) - (b), \
+     (out)[0] = (out)[3] + 2 * ((a) - (c)), (out)[4] = (e) - (c) + 2 * ((b) - (d)))
 
-/* v[16][plane] of one tile from its four rows of input; `column` elements from one column's channels to the next. */
-static TARGET void tile_in(const int16_t *const *row, ptrdiff_t column, int channels, int16_t *v, ptrdiff_t plane) {
+TILES void spread(const int16_t *const *row, ptrdiff_t column, int channels, const int across, int16_t *v,
+                  ptrdiff_t plane) {
+    const int columns = across + 2;
     int c = 0;
     for (; c + HALVES <= channels; c += HALVES) {
-        Half a[4][4], b[4][4];
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) {
+        Half a[IC_POSITIONS], b[IC_ACROSS];
+#pragma GCC unroll 5
+        for (int j = 0; j < columns; j++) {
             const ptrdiff_t at = j * column + c;
-            SPREAD(AT(row[0] + at), AT(row[1] + at), AT(row[2] + at), AT(row[3] + at), a[0][j], a[1][j], a[2][j], a[3][j]);
+            SPREAD2(AT(row[0] + at), AT(row[1] + at), AT(row[2] + at), AT(row[3] + at), a + j, columns);
         }
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            SPREAD(a[i][0], a[i][1], a[i][2], a[i][3], b[i][0], b[i][1], b[i][2], b[i][3]);
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) *(Half *)(v + (4 * i + j) * plane + c) = b[i][j];
+        for (int i = 0; i < IC_DOWN; i++) {
+            const Half *d = a + i * columns;
+            if (across == 2) SPREAD2(d[0], d[1], d[2], d[3], b, 1);
+            else SPREAD3(d[0], d[1], d[2], d[3], d[4], b);
+#pragma GCC unroll 5
+            for (int j = 0; j < columns; j++) *(Half *)(v + (columns * i + j) * plane + c) = b[j];
         }
     }
     for (; c < channels; c++) {
-        int a[4][4], b[4][4];
-        for (int j = 0; j < 4; j++) {
+        int a[IC_POSITIONS], b[IC_ACROSS];
+        for (int j = 0; j < columns; j++) {
             const ptrdiff_t at = j * column + c;
-            SPREAD(row[0][at], row[1][at], row[2][at], row[3][at], a[0][j], a[1][j], a[2][j], a[3][j]);
+            SPREAD2(row[0][at], row[1][at], row[2][at], row[3][at], a + j, columns);
         }
-        for (int i = 0; i < 4; i++) {
-            SPREAD(a[i][0], a[i][1], a[i][2], a[i][3], b[i][0], b[i][1], b[i][2], b[i][3]);
-            for (int j = 0; j < 4; j++) v[(4 * i + j) * plane + c] = (int16_t)b[i][j];
-        }
-    }
-}
-
-/* y[4][lanes] += the outputs of one tile, from m[16] rows of lanes sums; `first`: = in place of +=. */
-static TARGET void tile_out(const int32_t *const *m, int32_t *y, int lanes, int first) {
-    const uint32_t top = 0x80000000u;
-    for (int l = 0; l < lanes; l += WORDS) {
-        Word a[4], b[4], s[4];
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            const Word m0 = *(const Word *)(m[4 * i] + l), m1 = *(const Word *)(m[4 * i + 1] + l);
-            const Word m2 = *(const Word *)(m[4 * i + 2] + l), m3 = *(const Word *)(m[4 * i + 3] + l);
-            a[i] = m0 + m1 + m2, b[i] = m1 - m2 - m3;
-        }
-        s[0] = a[0] + a[1] + a[2], s[1] = b[0] + b[1] + b[2];
-        s[2] = a[1] - a[2] - a[3], s[3] = b[1] - b[2] - b[3];
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++) {
-            Word *out = (Word *)(y + k * lanes + l);
-            const Word quarter = ((s[k] + top) >> 2) - (top >> 2); /* an arithmetic shift */
-            if (first) *out = quarter;
-            else *out += quarter;
+        for (int i = 0; i < IC_DOWN; i++) {
+            const int *d = a + i * columns;
+            if (across == 2) SPREAD2(d[0], d[1], d[2], d[3], b, 1);
+            else SPREAD3(d[0], d[1], d[2], d[3], d[4], b);
+            for (int j = 0; j < columns; j++) v[(columns * i + j) * plane + c] = (int16_t)b[j];
         }
     }
 }
 
-#ifndef OWN_FINISH
-/* What `dot` does behind its sums: add the bias, requantise, clamp, LeakyReLU. */
-static TARGET void finish_lanes(const int32_t *acc, const int32_t *bias, const int32_t *shift, int lanes, int32_t lo,
-                                int32_t hi, int32_t slope, void *out, int wide) {
-    const uint32_t top = 0x80000000u;
-    int16_t *restrict narrow = out;
-    int32_t *restrict broad = out;
-    for (int l = 0; l < lanes; l++) {
-        const uint32_t v = (uint32_t)acc[l] + (uint32_t)bias[l];
-        const int32_t r = ic_clamp((int32_t)(((v + top) >> shift[l]) - (top >> shift[l])), lo, hi);
-        const int32_t leaky = (int32_t)(((uint32_t)r * (uint32_t)slope + 0x8000u + top) >> 16) - 0x8000;
-        const int32_t value = slope && r < 0 ? leaky : r;
-        if (wide) broad[l] = value;
-        else narrow[l] = (int16_t)value;
+/* v[positions][plane] of one tile from its rows of input; `column` elements from one column's channels to the next. */
+static TARGET void tile_in(const int16_t *const *row, ptrdiff_t column, int channels, int across, int16_t *v,
+                           ptrdiff_t plane) {
+    if (across == 2) spread(row, column, channels, 2, v, plane);
+    else spread(row, column, channels, 3, v, plane);
+}
+
+/* 2 y or 6 y of one row of products. */
+TILES void gather(const int32_t *const *m, const int across, int l, Word *y) {
+    const Word m0 = *(const Word *)(m[0] + l), m1 = *(const Word *)(m[1] + l), m2 = *(const Word *)(m[2] + l);
+    const Word m3 = *(const Word *)(m[3] + l);
+    if (across == 2) {
+        y[0] = m0 + m1 + m2, y[1] = m1 - m2 - m3;
+        return;
+    }
+    const Word m4 = *(const Word *)(m[4] + l), three = m1 + m1 + m1, two = m3 + m3, more = two + m4;
+    y[0] = m0 + three + m2 + m3, y[1] = three - m2 + two, y[2] = three + m2 + more + more;
+}
+
+TILES void tiles(const struct IcTiles *g, const int across) {
+    const int outputs = 2 * across, lanes = g->lanes, first = g->first, last = g->last; /* no store can change a copy */
+    const ptrdiff_t offset = g->offset;
+    const IcDot d = *g->d;
+    const int32_t *m[IC_POSITIONS];
+    int32_t *y = g->y;
+    for (int k = 0; k < IC_DOWN * (across + 2); k++) m[k] = g->m[k];
+    for (int t = 0; t < g->tiles; t++, y += outputs * lanes) {
+        char *const *out = g->out + t * IC_OUTPUTS;
+        for (int l = 0; l < lanes; l += WORDS) {
+            Word r[IC_DOWN][3], s[IC_OUTPUTS];
+#pragma GCC unroll 4
+            for (int i = 0; i < IC_DOWN; i++) gather(m + i * (across + 2), across, l, r[i]);
+#pragma GCC unroll 3
+            for (int j = 0; j < across; j++) {
+                s[j] = r[0][j] + r[1][j] + r[2][j];
+                s[across + j] = r[1][j] - r[2][j] - r[3][j];
+            }
+#pragma GCC unroll 6
+            for (int k = 0; k < outputs; k++) {
+                if (across == 3) s[k] *= 0xaaaaaaabu; /* the inverse of 3 */
+                s[k] = (Word)((Signed)s[k] >> 2);
+                Word *sum = (Word *)(y + k * lanes + l);
+                if (!first) s[k] += *sum;
+                if (!last) *sum = s[k];
+            }
+            if (!last) continue;
+            const Word bias = *(const Word *)(d.bias + l);
+#pragma GCC unroll 6
+            for (int k = 0; k < outputs; k++) {
+                if (!out[k]) continue;
+                char *at = out[k] + offset;
+                const Word value = (Word)FINISH(&d, s[k] + bias, d.shift + l);
+                if (d.wide) *(Word *)((int32_t *)at + l) = value;
+                else NARROW((int16_t *)at + l, value);
+            }
+        }
+        for (int k = 0; k < IC_DOWN * (across + 2); k++) m[k] += g->m_tile[k];
     }
 }
-#endif
+
+static TARGET void tile_out(const struct IcTiles *g) {
+    if (g->across == 2) tiles(g, 2);
+    else tiles(g, 3);
+}

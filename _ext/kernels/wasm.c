@@ -123,27 +123,12 @@ static void index_of(int32_t *v, int count, const int32_t *threshold, int thresh
     ic_index_body(v, count, threshold, thresholds);
 }
 
-/* tiles.h's own shifts each lane by its own amount, for which there is no instruction. */
-static void finish_lanes(const int32_t *acc, const int32_t *bias, const int32_t *shift, int lanes, int32_t lo, int32_t hi,
-                         int32_t slope, void *out, int wide) {
-    const IcDot d = {.lo = lo, .hi = hi, .slope = slope};
-    for (int l = 0; l < lanes; l += 8) {
-        v128_t v[2];
-        for (int k = 0; k < 2; k++) {
-            const int at = l + 4 * k;
-            const v128_t sum = wasm_i32x4_add(wasm_v128_load(acc + at), wasm_v128_load(bias + at));
-            v[k] = finish(&d, sum, factor(wasm_v128_load(shift + at)));
-            if (wide) wasm_v128_store((int32_t *)out + at, v[k]);
-        }
-        if (!wide) wasm_v128_store((int16_t *)out + l, wasm_i16x8_narrow_i32x4(v[0], v[1]));
-    }
-}
-
 #define TARGET
 #define VECTOR 16
-#define OWN_FINISH
+#define FINISH(d, v, shift) finish(d, (v128_t)(v), factor(wasm_v128_load(shift)))
+#define NARROW(at, v) wasm_v128_store64_lane(at, wasm_i16x8_narrow_i32x4((v128_t)(v), (v128_t)(v)), 0)
 #include "tiles.h"
 
 const IcIsa ic_wasm = {"simd128", IC_GROUP, 0, supported, dot, square, roots, add, gate, index_of,
-                            tile_in, tile_out, finish_lanes, NULL};
+                            tile_in, tile_out, NULL};
 #endif

@@ -1,7 +1,7 @@
 /* Rows of convolution by the exact Winograd algorithm of winograd.h: packing when the model is loaded, and running.
  *
- *     input rows --tile_in--> v[phase][position][tile][C] --dot--> m[position][tile][lanes] --tile_out--> y[tile][4][lanes]
- *                                                         (per part)                      (adds up)       --finish--> rows
+ *     input rows --tile_in--> v[phase][position][tile][C] --dot--> m[position][tile][lanes] --tile_out--> output rows
+ *                                                         (per part)         (the last part; those before add up in y)
  */
 #include <string.h>
 
@@ -13,6 +13,7 @@ enum {
     V_BYTES = 400 << 10,     /* with m and y, what a second-level cache holds */
     MOST_TILES = 48,
     MOST_TAPS = 3,
+    MOST_U = 32767,          /* a transformed weight or input */
 };
 /* Sums of one part, in magnitude, so that four times a sum is an int32. */
 static const int64_t PART_LIMIT = 1 << 29;
@@ -30,6 +31,7 @@ static int taps_of(int side, int stride, int a, int tap[MOST_TAPS]) {
 }
 
 static int phases_of(const IcRow *row) { return row->stride * row->stride; }
+static int positions_of(int across) { return IC_DOWN * (across + 2); }
 
 /* The 3x3 taps of one output in a phase, each over all input channels; NULL: none. */
 typedef const int16_t *Taps[MOST_TAPS * MOST_TAPS];
@@ -44,18 +46,25 @@ static void kernel_of(const IcSource *s, const IcRow *row, int o, int phase, Tap
     }
 }
 
-/* u = G g G^T with twice the usual G, for input channel c. */
-static void transform(const Taps g, int c, int u[IC_POSITIONS]) {
-    int w[MOST_TAPS * MOST_TAPS], h[4][MOST_TAPS];
+/* u of both dimensions for input channel c; returns the largest in magnitude. */
+static int transform(const Taps g, int c, int across, int u[IC_POSITIONS]) {
+    int w[MOST_TAPS * MOST_TAPS], h[IC_DOWN][MOST_TAPS], most = 0;
     for (int k = 0; k < MOST_TAPS * MOST_TAPS; k++) w[k] = g[k] ? g[k][c] : 0;
     for (int i = 0; i < MOST_TAPS; i++) {
         h[0][i] = 2 * w[i], h[1][i] = w[i] + w[3 + i] + w[6 + i];
         h[2][i] = w[i] - w[3 + i] + w[6 + i], h[3][i] = 2 * w[6 + i];
     }
-    for (int j = 0; j < 4; j++) {
-        u[4 * j] = 2 * h[j][0], u[4 * j + 1] = h[j][0] + h[j][1] + h[j][2];
-        u[4 * j + 2] = h[j][0] - h[j][1] + h[j][2], u[4 * j + 3] = 2 * h[j][2];
+    for (int j = 0; j < IC_DOWN; j++) {
+        const int a = h[j][0], b = h[j][1], d = h[j][2];
+        int *const out = u + j * (across + 2);
+        if (across == 2) out[0] = 2 * a, out[1] = a + b + d, out[2] = a - b + d, out[3] = 2 * d;
+        else out[0] = 3 * a, out[1] = -a - b - d, out[2] = b - a - d, out[3] = a + 2 * b + 4 * d, out[4] = 3 * d;
     }
+    for (int k = 0; k < positions_of(across); k++) {
+        const int size = u[k] < 0 ? -u[k] : u[k];
+        if (size > most) most = size;
+    }
+    return most;
 }
 
 /* max|x| * sum|w| of one output over the granule from channel c on. */
@@ -67,17 +76,27 @@ static int64_t reach_of(const IcSource *s, const IcRow *row, const Taps g, int c
     return (int64_t)sum * row->reach;
 }
 
+/* Do all transformed weights fit? `most` is the largest weight in magnitude. */
+static int weights_fit(const IcRow *row, const IcSource *s, int out, int across, int most) {
+    const int bound = across == 2 ? 9 : 21;
+    if (bound * (int64_t)most <= MOST_U) return 1;
+    if (across == 2) return 0; /* weights so large are rare */
+    for (int o = 0; o < out; o++)
+        for (int phase = 0; phase < phases_of(row); phase++) {
+            Taps taps;
+            int u[IC_POSITIONS];
+            kernel_of(s, row, o, phase, taps);
+            for (int c = 0; c < s->cin; c++)
+                if (transform(taps, c, across, u) > MOST_U) return 0;
+        }
+    return 1;
+}
+
 int ic_winograd_fits(const IcGraph *g, const IcRow *row, const IcSource *s, int out) {
     const int stride1 = row->stride == 1 && s->kh == 3 && s->kw == 3;
     const int stride2 = row->stride == 2 && s->kh >= 3 && s->kh <= 6 && s->kw >= 3 && s->kw <= 6;
-    if (!g->isa->tile_in || !(stride1 || stride2) || s->cin < 2 * GRANULE || s->cin % 2 || row->reach > 32767 / 4)
+    if (!g->isa->tile_in || !(stride1 || stride2) || s->cin < 2 * GRANULE || s->cin % 2 || row->reach > MOST_U / 4)
         return 0;
-    int lo = 0, hi = 0;
-    for (size_t i = 0; i < (size_t)out * s->kh * s->kw * s->cin; i++) {
-        lo = s->weight[i] < lo ? s->weight[i] : lo;
-        hi = s->weight[i] > hi ? s->weight[i] : hi;
-    }
-    if (lo < -32767 / 9 || hi > 32767 / 9) return 0;
     for (int o = 0; o < out; o++)
         for (int phase = 0; phase < phases_of(row); phase++) {
             Taps taps;
@@ -85,7 +104,13 @@ int ic_winograd_fits(const IcGraph *g, const IcRow *row, const IcSource *s, int 
             for (int c = 0; c < s->cin; c += GRANULE)
                 if (reach_of(s, row, taps, c) >= PART_LIMIT) return 0;
         }
-    return 1;
+    int most = 0;
+    for (size_t i = 0; i < (size_t)out * s->kh * s->kw * s->cin; i++) {
+        const int size = s->weight[i] < 0 ? -s->weight[i] : s->weight[i];
+        most = size > most ? size : most;
+    }
+    if (row->reach <= MOST_U / 12 && weights_fit(row, s, out, 3, most)) return 3;
+    return weights_fit(row, s, out, 2, most) ? 2 : 0;
 }
 
 /* The end of the longest part of a block that begins at channel `from`. */
@@ -106,17 +131,18 @@ static int part_end(const IcSource *s, const IcRow *row, const int *channel, int
 static void pack_part(IcGraph *g, const IcRow *row, IcPart *part, const IcSource *s, const int *channel, int count,
                       int lanes) {
     const size_t size = (size_t)part->pairs * lanes * 2;
-    int16_t *all = ic_graph_take(g, IC_POSITIONS * size, sizeof *all);
+    const int positions = positions_of(row->winograd);
+    int16_t *all = ic_graph_take(g, (size_t)positions * size, sizeof *all);
     if (g->failed) return;
     for (int lane = 0; lane < count; lane++) {
         Taps taps;
         kernel_of(s, row, channel[lane], part->phase, taps);
         for (int k = 0; k < 2 * part->pairs; k++) {
             int u[IC_POSITIONS];
-            transform(taps, part->channel + k, u);
+            transform(taps, part->channel + k, row->winograd, u);
             const size_t at = (size_t)(k / 2) * lanes * 2 +
                               (size_t)(g->isa->planar ? (k & 1) * lanes + lane : lane * 2 + (k & 1));
-            for (int i = 0; i < IC_POSITIONS; i++)
+            for (int i = 0; i < positions; i++)
                 if (u[i]) {
                     all[i * size + at] = (int16_t)u[i];
                     part->mask |= 1u << i;
@@ -124,7 +150,7 @@ static void pack_part(IcGraph *g, const IcRow *row, IcPart *part, const IcSource
         }
     }
     int used = 0;
-    for (int i = 0; i < IC_POSITIONS; i++)
+    for (int i = 0; i < positions; i++)
         if (part->mask >> i & 1) memmove(all + used++ * size, all + i * size, size * sizeof *all);
     part->weight = all;
 }
@@ -134,6 +160,7 @@ void ic_winograd_pack(IcGraph *g, const IcRow *row, IcBlock *b, const IcSource *
     for (int phase = 0; phase < phases_of(row); phase++)
         for (int c = 0; c < s->cin; parts++) c = part_end(s, row, channel, count, phase, c);
     b->part = ic_graph_take(g, parts, sizeof *b->part);
+    b->outputs = 2 * row->winograd;
     for (int phase = 0; !g->failed && phase < phases_of(row); phase++)
         for (int c = 0, end; c < s->cin; c = end) {
             end = part_end(s, row, channel, count, phase, c);
@@ -144,30 +171,33 @@ void ic_winograd_pack(IcGraph *g, const IcRow *row, IcBlock *b, const IcSource *
 }
 
 static int tiles_at_once(const IcRow *row, int channels) {
-    const int tiles = V_BYTES / (2 * IC_POSITIONS * phases_of(row) * channels) / 6 * 6; /* whole tiles of `dot` */
+    const int tiles = V_BYTES / (2 * positions_of(row->winograd) * phases_of(row) * channels) / 6 * 6; /* `dot` takes 6 */
     return tiles < 6 ? 6 : tiles > MOST_TILES ? MOST_TILES : tiles;
 }
 
 typedef struct {
-    int16_t *v;     /* [phases][IC_POSITIONS][tiles][channels] */
-    int16_t *patch; /* [4][4][channels] */
-    int32_t *m;     /* [IC_POSITIONS][tiles][lanes] */
-    int32_t *y;     /* [tiles][4][lanes] */
+    int16_t *v;     /* [phases][positions][tiles][channels] */
+    int16_t *patch; /* [IC_DOWN][IC_ACROSS][channels] */
+    int32_t *m;     /* [positions][tiles][lanes] */
+    int32_t *y;     /* [tiles][outputs][lanes] */
     int32_t *zero;  /* [lanes] */
-    int32_t *line;  /* [lanes] */
+    char **out;     /* [tiles][IC_OUTPUTS]: where the outputs of a batch begin in memory; NULL: outside the tensor */
+    char **line;    /* the same for a block whose lanes do not lie together there: they go to its place in y */
 } Scratch;
 
 static size_t place(const IcGraph *g, const IcRow *row, char *memory, Scratch *s) {
     const size_t channels = (size_t)g->tensor[row->in].channels, lanes = (size_t)g->isa->lanes;
-    const size_t tiles = (size_t)tiles_at_once(row, (int)channels);
-    const size_t size[] = {2 * (size_t)phases_of(row) * IC_POSITIONS * tiles * channels, 2 * 16 * channels,
-                           4 * IC_POSITIONS * tiles * lanes, 4 * tiles * 4 * lanes, 4 * lanes, 4 * lanes};
-    size_t at[7] = {0};
-    for (int i = 0; i < 6; i++) at[i + 1] = at[i] + (size[i] + 127) / 64 * 64;
+    const size_t tiles = (size_t)tiles_at_once(row, (int)channels), positions = (size_t)positions_of(row->winograd);
+    const size_t size[] = {2 * (size_t)phases_of(row) * positions * tiles * channels, 2 * IC_POSITIONS * channels,
+                           4 * positions * tiles * lanes, 4 * tiles * IC_OUTPUTS * lanes, 4 * lanes,
+                           sizeof(char *) * tiles * IC_OUTPUTS, sizeof(char *) * tiles * IC_OUTPUTS};
+    size_t at[8] = {0};
+    for (int i = 0; i < 7; i++) at[i + 1] = at[i] + (size[i] + 127) / 64 * 64;
     if (memory)
         *s = (Scratch){(int16_t *)(memory + at[0]), (int16_t *)(memory + at[1]), (int32_t *)(memory + at[2]),
-                       (int32_t *)(memory + at[3]), (int32_t *)(memory + at[4]), (int32_t *)(memory + at[5])};
-    return at[6];
+                       (int32_t *)(memory + at[3]), (int32_t *)(memory + at[4]), (char **)(memory + at[5]),
+                       (char **)(memory + at[6])};
+    return at[7];
 }
 
 size_t ic_winograd_scratch(const IcGraph *g) {
@@ -184,112 +214,131 @@ size_t ic_winograd_scratch(const IcGraph *g) {
 static void load_tile(const IcPlane *in, const IcRow *row, const IcIsa *isa, int phase, int y, int x, int16_t *v,
                       ptrdiff_t plane, int16_t *patch) {
     int unused[MOST_TAPS];
-    const int stride = row->stride, c = in->channels;
+    const int stride = row->stride, c = in->channels, columns = row->winograd + 2;
     const int top = stride * y + taps_of(row->kh, stride, phase / stride, unused) - row->top;
     const int left = stride * x + taps_of(row->kw, stride, phase % stride, unused) - row->left;
-    const int16_t *const window = (const int16_t *)in->window, *source[4];
-    int inside = left >= -in->left && left + 3 * stride < in->width + in->right;
-    for (int i = 0; i < 4; i++) {
+    const int16_t *const window = (const int16_t *)in->window, *source[IC_DOWN];
+    int inside = left >= -in->left && left + (columns - 1) * stride < in->width + in->right;
+    for (int i = 0; i < IC_DOWN; i++) {
         const int sy = top + stride * i;
         source[i] = window + (sy - in->first) * in->pitch + (ptrdiff_t)(in->left + left) * c;
         inside &= sy >= in->first && sy < in->bottom;
     }
     if (inside) {
-        isa->tile_in(source, (ptrdiff_t)stride * c, c, v, plane);
+        isa->tile_in(source, (ptrdiff_t)stride * c, c, row->winograd, v, plane);
         return;
     }
-    memset(patch, 0, sizeof *patch * 16 * (size_t)c);
-    for (int i = 0; i < 4; i++) {
+    memset(patch, 0, sizeof *patch * IC_POSITIONS * (size_t)c);
+    for (int i = 0; i < IC_DOWN; i++) {
         const int sy = top + stride * i;
-        for (int j = 0; j < 4; j++) {
+        for (int j = 0; j < columns; j++) {
             const int sx = left + stride * j;
             if (sy >= in->first && sy < in->bottom && sx >= -in->left && sx < in->width + in->right)
-                memcpy(patch + (4 * i + j) * c, window + (sy - in->first) * in->pitch + (ptrdiff_t)(in->left + sx) * c,
+                memcpy(patch + (columns * i + j) * c,
+                       window + (sy - in->first) * in->pitch + (ptrdiff_t)(in->left + sx) * c,
                        sizeof *patch * (size_t)c);
         }
-        source[i] = patch + 4 * i * c;
+        source[i] = patch + columns * i * c;
     }
-    isa->tile_in(source, c, c, v, plane);
+    isa->tile_in(source, c, c, row->winograd, v, plane);
 }
 
-/* y of `tiles` tiles of one block. */
-static void multiply(const IcIsa *isa, const IcBlock *b, const Scratch *s, int channels, int tiles, int room) {
-    const int lanes = b->groups * IC_GROUP;
-    const ptrdiff_t v_plane = (ptrdiff_t)room * channels, m_plane = (ptrdiff_t)room * lanes;
-    for (int i = 0; i < b->parts; i++) {
-        const IcPart *part = &b->part[i];
-        const int16_t *weight = part->weight, *v = s->v + part->phase * IC_POSITIONS * v_plane + part->channel;
-        for (int k = 0; k < IC_POSITIONS; k++) {
-            if (!(part->mask >> k & 1)) continue;
-            const IcDot d = {
-                .x = v + k * v_plane,
-                .x_pixel = channels,
-                .rows = 1,
-                .pairs = part->pairs,
-                .weight = weight,
-                .bias = s->zero,
-                .shift = s->zero,
-                .lo = INT32_MIN,
-                .hi = INT32_MAX,
-                .out = s->m + k * m_plane,
-                .out_pixel = lanes,
-                .wide = 1,
-            };
-            isa->dot(&d, b->groups, tiles);
-            weight += (size_t)part->pairs * lanes * 2;
-        }
-        for (int t = 0; t < tiles; t++) {
-            const int32_t *m[IC_POSITIONS];
-            for (int k = 0; k < IC_POSITIONS; k++)
-                m[k] = part->mask >> k & 1 ? s->m + k * m_plane + t * lanes : s->zero;
-            isa->tile_out(m, s->y + (ptrdiff_t)t * 4 * lanes, lanes, i == 0);
-        }
+/* Where the outputs of the tile whose first output is (y, x) begin: rows before `to`, in row 0 of an upsampled pair. */
+static void find_outputs(const IcRow *row, const IcPlane *out, int y, int x, int to, char *at[IC_OUTPUTS]) {
+    const int up = row->upsample, width = out->width / up;
+    for (int k = 0; k < 2 * row->winograd; k++) {
+        const int oy = y + k / row->winograd, ox = x + k % row->winograd;
+        const IcLine line = ic_output_row(out, oy * up);
+        const ptrdiff_t size = line.type == IC_I32 ? 4 : line.type == IC_I16 ? 2 : 1;
+        at[k] = oy < to && ox < width ? line.at + (ptrdiff_t)ox * up * out->channels * size : NULL;
     }
 }
 
-/* Requantise and store the outputs of one tile that exist. */
-static void store_tile(const IcIsa *isa, const IcRow *row, const IcBlock *b, const IcPlane *out, int y, int x, int to,
-                       const int32_t *sums, int32_t *line) {
-    const int lanes = b->groups * IC_GROUP, up = row->upsample, width = out->width / up;
-    for (int k = 0; k < 4; k++, sums += lanes) {
-        const int oy = y + k / 2, ox = x + k % 2;
-        if (oy >= to || ox >= width) continue;
-        const IcLine first = ic_output_row(out, oy * up);
-        const int wide = first.type == IC_I32;
-        const ptrdiff_t pixel = (ptrdiff_t)ox * up * out->channels;
-        if (b->spans == 1 && b->span[0].length == lanes && first.type != IC_U8) {
-            const IcLine target = b->span[0].y ? ic_output_row(out, oy * up + 1) : first;
-            char *at = target.at + (pixel + b->span[0].offset) * (ptrdiff_t)(wide ? 4 : 2);
-            isa->finish(sums, b->bias, b->shift, lanes, row->lo, row->hi, row->slope, at, wide);
-            continue;
-        }
-        isa->finish(sums, b->bias, b->shift, lanes, row->lo, row->hi, row->slope, line, wide);
-        for (int i = 0; i < b->spans; i++)
-            ic_store_span(ic_output_row(out, oy * up + b->span[i].y), pixel, &b->span[i], line, wide);
+/* The products of one part, and what becomes of them. */
+static void multiply(const IcIsa *isa, const IcRow *row, const IcBlock *b, int i, const Scratch *s, int channels,
+                     int room, struct IcTiles *g) {
+    const IcPart *part = &b->part[i];
+    const ptrdiff_t v_plane = (ptrdiff_t)room * channels, m_plane = (ptrdiff_t)room * g->lanes;
+    const int positions = positions_of(row->winograd);
+    const int16_t *weight = part->weight, *v = s->v + part->phase * positions * v_plane + part->channel;
+    for (int k = 0; k < positions; k++) {
+        const int used = part->mask >> k & 1;
+        g->m[k] = used ? s->m + k * m_plane : s->zero;
+        g->m_tile[k] = used ? g->lanes : 0;
+        if (!used) continue;
+        const IcDot d = {
+            .x = v + k * v_plane,
+            .x_pixel = channels,
+            .rows = 1,
+            .pairs = part->pairs,
+            .weight = weight,
+            .bias = s->zero,
+            .shift = s->zero,
+            .lo = INT32_MIN,
+            .hi = INT32_MAX,
+            .out = s->m + k * m_plane,
+            .out_pixel = g->lanes,
+            .wide = 1,
+        };
+        isa->dot(&d, b->groups, g->tiles);
+        weight += (size_t)part->pairs * g->lanes * 2;
     }
+    g->first = i == 0, g->last = i == b->parts - 1;
+    isa->tile_out(g);
+}
+
+/* Compute a batch of tiles of one block whose inputs are transformed. */
+static void run_block(const IcIsa *isa, const IcRow *row, const IcBlock *b, const IcPlane *out, const Scratch *s,
+                      int channels, int from, int tiles, int room) {
+    const int up = row->upsample;
+    const IcLine line = ic_output_row(out, from * up);
+    const int lanes = b->groups * IC_GROUP, outputs = 2 * row->winograd, wide = line.type == IC_I32;
+    const ptrdiff_t pair = up == 2 ? ic_output_row(out, from * up + 1).at - line.at : 0; /* bytes to row 1 of a pair */
+    const int together = b->spans == 1 && b->span[0].length == lanes && line.type != IC_U8;
+    const IcDot d = {.bias = b->bias, .shift = b->shift, .lo = row->lo, .hi = row->hi, .slope = row->slope, .wide = wide};
+    struct IcTiles g = {
+        .across = row->winograd,
+        .tiles = tiles,
+        .lanes = lanes,
+        .y = s->y,
+        .d = &d,
+        .out = together ? s->out : s->line,
+        .offset = together ? b->span[0].y * pair + b->span[0].offset * (ptrdiff_t)(wide ? 4 : 2) : 0,
+    };
+    for (int t = 0; !together && t < tiles; t++)
+        for (int k = 0; k < outputs; k++) {
+            char *const slot = (char *)(s->y + ((ptrdiff_t)t * outputs + k) * lanes);
+            s->line[t * IC_OUTPUTS + k] = s->out[t * IC_OUTPUTS + k] ? slot : NULL;
+        }
+    for (int i = 0; i < b->parts; i++) multiply(isa, row, b, i, s, channels, room, &g);
+    for (int t = 0; !together && t < tiles; t++)
+        for (int k = 0; k < outputs; k++) {
+            char *const at = s->out[t * IC_OUTPUTS + k];
+            for (int i = 0; at && i < b->spans; i++)
+                ic_store_span((IcLine){at + b->span[i].y * pair, line.type}, 0, &b->span[i],
+                              s->line[t * IC_OUTPUTS + k], wide);
+        }
 }
 
 void ic_winograd_rows(const IcPlan *p, const IcRow *row, int b0, int b1, const IcPlane *out, int from, int to,
                       char *memory) {
     const IcIsa *isa = p->graph->isa;
     const IcPlane *in = &p->plane[row->in];
-    const int across = (out->width / row->upsample + 1) / 2, total = across * ((to - from + 1) / 2);
-    const int room = tiles_at_once(row, in->channels);
+    const int wide = row->winograd, across = (out->width / row->upsample + wide - 1) / wide;
+    const int total = across * ((to - from + 1) / 2), room = tiles_at_once(row, in->channels);
     const ptrdiff_t plane = (ptrdiff_t)room * in->channels;
     Scratch s;
     place(p->graph, row, memory, &s);
     memset(s.zero, 0, sizeof *s.zero * (size_t)isa->lanes);
     for (int at = 0; at < total; at += room) {
         const int n = total - at < room ? total - at : room;
-        for (int phase = 0; phase < phases_of(row); phase++)
-            for (int t = 0; t < n; t++)
-                load_tile(in, row, isa, phase, from + (at + t) / across * 2, (at + t) % across * 2,
-                          s.v + phase * IC_POSITIONS * plane + (ptrdiff_t)t * in->channels, plane, s.patch);
-        for (int b = b0; b < b1; b++) {
-            multiply(isa, &row->block[b], &s, in->channels, n, room);
-            for (int t = 0; t < n; t++)
-                store_tile(isa, row, &row->block[b], out, from + (at + t) / across * 2, (at + t) % across * 2, to,
-                           s.y + (ptrdiff_t)t * 4 * row->block[b].groups * IC_GROUP, s.line);
+        for (int t = 0; t < n; t++) {
+            const int y = from + (at + t) / across * 2, x = (at + t) % across * wide;
+            find_outputs(row, out, y, x, to, s.out + t * IC_OUTPUTS);
+            for (int phase = 0; phase < phases_of(row); phase++)
+                load_tile(in, row, isa, phase, y, x,
+                          s.v + phase * positions_of(wide) * plane + (ptrdiff_t)t * in->channels, plane, s.patch);
         }
+        for (int b = b0; b < b1; b++) run_block(isa, row, &row->block[b], out, &s, in->channels, from, n, room);
     }
 }

@@ -1,29 +1,49 @@
-/* Exact Winograd convolution: 2x2 outputs of a 3x3 kernel from 16 products in place of 36, every bit the same.
+/* Exact Winograd convolution: 2x3 outputs of a 3x3 kernel from 20 products in place of 54, or 2x2 from 16 in place of
+ * 36, every bit the same.
  *
- * F(2x2, 3x3) of Lavin and Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016), in integers. In one
- * dimension, for inputs d0..d3, taps g0..g2 and outputs y0, y1:
+ * F(2, 3) down and F(3, 3) or F(2, 3) across, of Lavin and Gray, "Fast algorithms for convolutional neural networks"
+ * (CVPR 2016), in integers. For inputs d0, d1, ..., taps g0..g2, outputs y0, y1, ... and products m = v u, in one
+ * dimension:
  *
- *     v = (d0 - d2, d1 + d2, d2 - d1, d1 - d3)        u = (2 g0, g0 + g1 + g2, g0 - g1 + g2, 2 g2)
- *     2 y0 = v0 u0 + v1 u1 + v2 u2                    2 y1 = v1 u1 - v2 u2 - v3 u3
+ *     two outputs      v = (d0 - d2, d1 + d2, d2 - d1, d1 - d3)
+ *                      u = (2 g0, g0 + g1 + g2, g0 - g1 + g2, 2 g2)
+ *                      2 y0 = m0 + m1 + m2       2 y1 = m1 - m2 - m3
+ *     three outputs    v = (2 d0 - d1 - 2 d2 + d3, d3 - d2 - 2 d1, d3 - 3 d2 + 2 d1, d3 - d1, 2 d1 - d2 - 2 d3 + d4)
+ *                      u = (3 g0, -g0 - g1 - g2, -g0 + g1 - g2, g0 + 2 g1 + 4 g2, 3 g2)
+ *                      6 y0 = m0 + 3 m1 + m2 + m3    6 y1 = 3 m1 - m2 + 2 m3    6 y2 = 3 m1 + m2 + 4 m3 + 2 m4
  *
- * With twice the usual u nothing is halved, so in two dimensions the sums are 4 y, exactly. Why this cannot go wrong:
+ * Nothing is halved, so in two dimensions the sums are 4 y or 12 y, exactly. Why this cannot go wrong:
  *
- *     v   is a sum of four inputs:           4 max|x| <= 32767 is checked when the row is packed
- *     u   is a sum of up to nine weights:    9 max|w| <= 32767 is checked too
- *     4 y is known modulo 2^32, whatever the products' sums do on the way, and |4 y| < 2^31 because the input channels
- *         are summed in parts for which max|x| * sum|w| < 2^29; then 4 y / 4 is a shift, and parts add up in int32 as
- *         docs/arithmetic.md, section 8, has proved.
+ *     v   is a sum of 2 * 2 or 2 * 6 inputs: 4 max|x| or 12 max|x| <= 32767 is checked when the row is packed
+ *     u   is a sum of up to 9 or 21 weights: that it fits int16 is checked too
+ *     4 y and 12 y are known modulo 2^32, whatever the products' sums do on the way; 12 y times the inverse of 3 modulo
+ *         2^32 is 4 y. |4 y| < 2^31 because the input channels are summed in parts for which max|x| * sum|w| < 2^29; then
+ *         4 y / 4 is a shift, and parts add up in int32 as docs/arithmetic.md, section 8, has proved.
  *
- * A row that fails a check is computed directly. A stride-2 kernel is a sum over the four phases of its input (rows and
- * columns even or odd), each a stride-1 kernel of at most 3x3 taps. Where taps are zero throughout - the phases of a
- * transposed convolution, the odd phases of a 5x5 kernel - u is zero at whole positions, and those are skipped: 49
- * products in place of 100 for a 5x5 stride-2 convolution or its transpose.
+ * Three outputs across are taken where they pass the checks, else two; a row that fails both is computed directly. A
+ * stride-2 kernel is a sum over the four phases of its input (rows and columns even or odd), each a stride-1 kernel of at
+ * most 3x3 taps. Where taps are zero throughout - the phases of a transposed convolution, the odd phases of a 5x5 kernel -
+ * u is zero at whole positions, and those are skipped: 63 products in place of 150 for 2x3 outputs of a 5x5 stride-2
+ * convolution or its transpose.
  */
 #ifndef INTCODEC_WINOGRAD_H
 #define INTCODEC_WINOGRAD_H
 
 #include "kernels.h"
 
-enum { IC_POSITIONS = 16 };
+/* Rows and columns of a tile's window, products and outputs: at most. */
+enum { IC_DOWN = 4, IC_ACROSS = 5, IC_POSITIONS = IC_DOWN * IC_ACROSS, IC_OUTPUTS = 6 };
+
+/* What a batch of tiles becomes in one block of lanes, from the products of one part. */
+struct IcTiles {
+    int across, tiles, lanes;             /* across: outputs of a tile's row, 2 or 3 */
+    const int32_t *m[IC_POSITIONS];       /* the first tile's products, [lanes] */
+    ptrdiff_t m_tile[IC_POSITIONS];       /* to the next tile's */
+    int32_t *y;                           /* [tiles][2 * across][lanes]: sums of the parts before */
+    int first, last;                      /* part: y is not read; y is not written, but `out` */
+    const IcDot *d;                       /* bias, shift, range and type of what goes to `out` */
+    char *const *out;                     /* [tiles][IC_OUTPUTS]: where `offset` bytes are added; NULL: no such output */
+    ptrdiff_t offset;
+};
 
 #endif
