@@ -157,15 +157,19 @@ int64_t ic_block_work(const IcBlock *b) {
     return lanes * (2 * (int64_t)b->rows * b->pairs + products / (b->outputs ? b->outputs : 1));
 }
 
-/* Blocks of a row whose lanes hold `channel[0..count)` in this order; returns how many. With `out` NULL only
- * adds up the cost. */
-static int lay_out(IcGraph *g, const IcRow *row, IcBlock *out, const IcSource *s, const int *channel, int count, long *total) {
+/* What the blocks of a row cost whose lanes hold `channel[0..count)` in this order. */
+static long cost_of_blocks(const IcGraph *g, const IcSource *s, const int *channel, int count) {
+    long total = 0;
+    for (int at = 0; at < count; at += g->isa->lanes)
+        total += cost(s, channel + at, count - at < g->isa->lanes ? count - at : g->isa->lanes);
+    return total;
+}
+
+/* Pack those blocks; returns how many. */
+static int lay_out(IcGraph *g, const IcRow *row, IcBlock *out, const IcSource *s, const int *channel, int count) {
     int blocks = 0;
-    for (int at = 0; at < count; at += g->isa->lanes, blocks++) {
-        const int n = count - at < g->isa->lanes ? count - at : g->isa->lanes;
-        *total += cost(s, channel + at, n);
-        if (out) pack(g, row, out + blocks, s, channel + at, n);
-    }
+    for (int at = 0; at < count; at += g->isa->lanes, blocks++)
+        pack(g, row, out + blocks, s, channel + at, count - at < g->isa->lanes ? count - at : g->isa->lanes);
     return blocks;
 }
 
@@ -201,18 +205,20 @@ int ic_graph_conv(IcGraph *g, int in, IcType type, int out, int kh, int kw, cons
         for (int c = 0; c < channels; c++) order[p * channels + c] = c * phases + p;
 
     long by_phase = 0, merged = 0;
-    for (int p = 0; p < phases; p++) lay_out(g, row, NULL, &s, order + p * channels, channels, &by_phase);
-    lay_out(g, row, NULL, &s, order, out, &merged);
-    if (out <= lanes && merged < by_phase) {
+    if (phases > 1 && out <= lanes) {
+        for (int p = 0; p < phases; p++) by_phase += cost_of_blocks(g, &s, order + p * channels, channels);
+        merged = cost_of_blocks(g, &s, order, out);
+    }
+    if (merged < by_phase) {
         /* The two phases of an output row follow each other in the output: one span of 2 * channels. */
         const int y[2] = {0, 1}, offset[2] = {0, 0};
-        row->blocks = lay_out(g, row, row->block, &s, order, out, &merged);
+        row->blocks = lay_out(g, row, row->block, &s, order, out);
         spans(row->block, 0, out, 2 * channels, y, offset);
     } else {
         for (int p = 0; p < phases; p++) {
             const int y = p / upsample, offset = p % upsample * channels;
             IcBlock *b = row->block + row->blocks;
-            const int n = lay_out(g, row, b, &s, order + p * channels, channels, &by_phase);
+            const int n = lay_out(g, row, b, &s, order + p * channels, channels);
             for (int i = 0; i < n; i++)
                 spans(b + i, i * lanes, channels - i * lanes < lanes ? channels - i * lanes : lanes, channels, &y,
                       &offset);
@@ -244,14 +250,13 @@ int ic_graph_gdn(IcGraph *g, int in, IcType type, const int16_t *gamma, const in
         ic_free(order);
         return -1;
     }
-    long total = 0;
     for (int c = 0; c < channels; c++) {
         order[c] = c;
         row->numerator[c] = numerator[c];
         row->half[c] = (int32_t)((1u << shift[c]) >> 1);
         if (numerator[c] / ic_isqrt(beta[c]) >= 1 << 19) row->small = 0;
     }
-    row->blocks = lay_out(g, row, row->block, &s, order, channels, &total);
+    row->blocks = lay_out(g, row, row->block, &s, order, channels);
     /* The norms are wanted from all inputs, wherever a block's gamma happens to be zero: no offset to care for, because
      * a 1x1 window cannot be trimmed. */
     ic_free(order);

@@ -53,6 +53,7 @@ typedef struct {
     int kh, kw, stride, top, left, bottom, right, upsample, slope;
     int reach;    /* largest magnitude of an input */
     int winograd; /* computed by winograd.c: outputs across a tile, else 0 */
+    int parted;   /* some sum of products over all input channels needs parts there */
     /* blocks of a conv, or of gamma with one run */
     IcBlock *block;
     int blocks;
@@ -197,8 +198,9 @@ size_t ic_scratch_bytes(const IcGraph *g);
 void ic_job_item(const IcPlan *p, const IcJob *job, int item, void *scratch);
 
 /* winograd.c */
-/* Outputs across a tile, 2 or 3, if winograd.c can compute a convolution, every bit the same, and is worth it; else 0. */
-int ic_winograd_fits(const IcGraph *g, const IcRow *row, const IcSource *s, int out);
+/* Outputs across a tile, 2 or 3, if winograd.c can compute a convolution, every bit the same, and is worth it; else 0. Sets
+ * row->parted. */
+int ic_winograd_fits(const IcGraph *g, IcRow *row, const IcSource *s, int out);
 /* Pack the parts of a block whose lanes are the outputs channel[0..count). */
 void ic_winograd_pack(IcGraph *g, const IcRow *row, IcBlock *b, const IcSource *s, const int *channel, int count);
 size_t ic_winograd_scratch(const IcGraph *g);

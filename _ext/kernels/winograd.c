@@ -46,33 +46,48 @@ static void kernel_of(const IcSource *s, const IcRow *row, int o, int phase, Tap
     }
 }
 
-/* u of both dimensions for input channel c; returns the largest in magnitude. */
-static int transform(const Taps g, int c, int across, int u[IC_POSITIONS]) {
-    int w[MOST_TAPS * MOST_TAPS], h[IC_DOWN][MOST_TAPS], most = 0;
-    for (int k = 0; k < MOST_TAPS * MOST_TAPS; k++) w[k] = g[k] ? g[k][c] : 0;
-    for (int i = 0; i < MOST_TAPS; i++) {
-        h[0][i] = 2 * w[i], h[1][i] = w[i] + w[3 + i] + w[6 + i];
-        h[2][i] = w[i] - w[3 + i] + w[6 + i], h[3][i] = 2 * w[6 + i];
-    }
+/* Channels of the granule that begins at c. */
+static int granule(const IcSource *s, int c) { return s->cin - c < GRANULE ? s->cin - c : GRANULE; }
+
+typedef int Run[GRANULE]; /* a value for each channel of a granule: loops over it become vector instructions */
+
+/* u of both dimensions for the `count` input channels from c on, zero beyond; returns the largest in magnitude. */
+static int transform(const Taps g, int c, int count, int across, Run u[IC_POSITIONS]) {
+    Run w[MOST_TAPS * MOST_TAPS] = {{0}}, most = {0};
+    for (int k = 0; k < MOST_TAPS * MOST_TAPS; k++)
+        for (int i = 0; g[k] && i < count; i++) w[k][i] = g[k][c + i];
+    Run h[IC_DOWN][MOST_TAPS];
+    for (int j = 0; j < MOST_TAPS; j++)
+        for (int i = 0; i < GRANULE; i++) {
+            const int a = w[j][i], b = w[3 + j][i], d = w[6 + j][i];
+            h[0][j][i] = 2 * a, h[1][j][i] = a + b + d, h[2][j][i] = a - b + d, h[3][j][i] = 2 * d;
+        }
     for (int j = 0; j < IC_DOWN; j++) {
-        const int a = h[j][0], b = h[j][1], d = h[j][2];
-        int *const out = u + j * (across + 2);
-        if (across == 2) out[0] = 2 * a, out[1] = a + b + d, out[2] = a - b + d, out[3] = 2 * d;
-        else out[0] = 3 * a, out[1] = -a - b - d, out[2] = b - a - d, out[3] = a + 2 * b + 4 * d, out[4] = 3 * d;
+        Run *const out = u + j * (across + 2);
+        for (int i = 0; i < GRANULE; i++) {
+            const int a = h[j][0][i], b = h[j][1][i], d = h[j][2][i];
+            if (across == 2) out[0][i] = 2 * a, out[1][i] = a + b + d, out[2][i] = a - b + d, out[3][i] = 2 * d;
+            else {
+                out[0][i] = 3 * a, out[1][i] = -a - b - d, out[2][i] = b - a - d;
+                out[3][i] = a + 2 * b + 4 * d, out[4][i] = 3 * d;
+            }
+        }
     }
-    for (int k = 0; k < positions_of(across); k++) {
-        const int size = u[k] < 0 ? -u[k] : u[k];
-        if (size > most) most = size;
-    }
-    return most;
+    for (int k = 0; k < positions_of(across); k++)
+        for (int i = 0; i < GRANULE; i++) {
+            const int size = u[k][i] < 0 ? -u[k][i] : u[k][i];
+            most[i] = size > most[i] ? size : most[i];
+        }
+    for (int i = 1; i < GRANULE; i++) most[0] = most[i] > most[0] ? most[i] : most[0];
+    return most[0];
 }
 
 /* max|x| * sum|w| of one output over the granule from channel c on. */
 static int64_t reach_of(const IcSource *s, const IcRow *row, const Taps g, int c) {
-    const int n = s->cin - c < GRANULE ? s->cin - c : GRANULE;
+    const int count = granule(s, c);
     int sum = 0; /* at most 9 * 16 * 32767 */
     for (int k = 0; k < MOST_TAPS * MOST_TAPS; k++)
-        for (int i = 0; g[k] && i < n; i++) sum += g[k][c + i] < 0 ? -g[k][c + i] : g[k][c + i];
+        for (int i = 0; g[k] && i < count; i++) sum += g[k][c + i] < 0 ? -g[k][c + i] : g[k][c + i];
     return (int64_t)sum * row->reach;
 }
 
@@ -84,15 +99,15 @@ static int weights_fit(const IcRow *row, const IcSource *s, int out, int across,
     for (int o = 0; o < out; o++)
         for (int phase = 0; phase < phases_of(row); phase++) {
             Taps taps;
-            int u[IC_POSITIONS];
+            Run u[IC_POSITIONS];
             kernel_of(s, row, o, phase, taps);
-            for (int c = 0; c < s->cin; c++)
-                if (transform(taps, c, across, u) > MOST_U) return 0;
+            for (int c = 0; c < s->cin; c += GRANULE)
+                if (transform(taps, c, granule(s, c), across, u) > MOST_U) return 0;
         }
     return 1;
 }
 
-int ic_winograd_fits(const IcGraph *g, const IcRow *row, const IcSource *s, int out) {
+int ic_winograd_fits(const IcGraph *g, IcRow *row, const IcSource *s, int out) {
     const int stride1 = row->stride == 1 && s->kh == 3 && s->kw == 3;
     const int stride2 = row->stride == 2 && s->kh >= 3 && s->kh <= 6 && s->kw >= 3 && s->kw <= 6;
     if (!g->isa->tile_in || !(stride1 || stride2) || s->cin < 2 * GRANULE || s->cin % 2 || row->reach > MOST_U / 4)
@@ -100,9 +115,14 @@ int ic_winograd_fits(const IcGraph *g, const IcRow *row, const IcSource *s, int 
     for (int o = 0; o < out; o++)
         for (int phase = 0; phase < phases_of(row); phase++) {
             Taps taps;
+            int64_t sum = 0;
             kernel_of(s, row, o, phase, taps);
-            for (int c = 0; c < s->cin; c += GRANULE)
-                if (reach_of(s, row, taps, c) >= PART_LIMIT) return 0;
+            for (int c = 0; c < s->cin; c += GRANULE) {
+                const int64_t reach = reach_of(s, row, taps, c);
+                if (reach >= PART_LIMIT) return 0;
+                sum += reach;
+            }
+            row->parted |= sum >= PART_LIMIT;
         }
     int most = 0;
     for (size_t i = 0; i < (size_t)out * s->kh * s->kw * s->cin; i++) {
@@ -116,6 +136,7 @@ int ic_winograd_fits(const IcGraph *g, const IcRow *row, const IcSource *s, int 
 /* The end of the longest part of a block that begins at channel `from`. */
 static int part_end(const IcSource *s, const IcRow *row, const int *channel, int count, int phase, int from) {
     int end = s->cin;
+    if (!row->parted) return end;
     for (int lane = 0; lane < count; lane++) {
         Taps taps;
         int64_t sum = 0;
@@ -137,16 +158,20 @@ static void pack_part(IcGraph *g, const IcRow *row, IcPart *part, const IcSource
     for (int lane = 0; lane < count; lane++) {
         Taps taps;
         kernel_of(s, row, channel[lane], part->phase, taps);
-        for (int k = 0; k < 2 * part->pairs; k++) {
-            int u[IC_POSITIONS];
-            transform(taps, part->channel + k, row->winograd, u);
-            const size_t at = (size_t)(k / 2) * lanes * 2 +
-                              (size_t)(g->isa->planar ? (k & 1) * lanes + lane : lane * 2 + (k & 1));
-            for (int i = 0; i < positions; i++)
-                if (u[i]) {
-                    all[i * size + at] = (int16_t)u[i];
-                    part->mask |= 1u << i;
+        for (int c = 0; c < 2 * part->pairs; c += GRANULE) {
+            const int count = granule(s, part->channel + c);
+            Run u[IC_POSITIONS];
+            transform(taps, part->channel + c, count, row->winograd, u);
+            int16_t *const to = all + (size_t)c * lanes + (size_t)(g->isa->planar ? lane : 2 * lane);
+            for (int i = 0; i < positions; i++) {
+                int any = 0;
+                for (int k = 0; k < count; k += 2) {
+                    int16_t *const pair = to + i * size + (size_t)k * lanes;
+                    pair[0] = (int16_t)u[i][k], pair[g->isa->planar ? lanes : 1] = (int16_t)u[i][k + 1];
+                    any |= u[i][k] | u[i][k + 1];
                 }
+                part->mask |= (unsigned)(any != 0) << i;
+            }
         }
     }
     int used = 0;
