@@ -25,13 +25,14 @@ from edits import Source, edit
 
 from intcodec import description, tensorfile
 from intcodec.bounds import prove
+from intcodec.bundle import MANIFEST, NETWORK
 from intcodec.cli.info import describe_model, print_facts
 from intcodec.codec import Codec, load
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.errors import IntCodecError
 from intcodec.framecodec import VideoCodec, load_video
 from intcodec.limits import check_test, check_weights
-from intcodec.model import MANIFEST, METADATA_KEY, NETWORK, Model, write_network
+from intcodec.model import METADATA_KEY, Model, write_network
 from intcodec.selftest import DEFAULT_SIZE, SIZES, make_vectors
 
 PICTURE = tiny.picture(9, 20)

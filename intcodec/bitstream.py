@@ -25,6 +25,8 @@ MAX_SIDE: Final = 2**28 - 1
 MAX_SECTION: Final = 2**35 - 1
 MAX_SECTIONS: Final = 4
 MODEL_ID_BYTES: Final = 8
+#: Bytes before the width: enough to know the model.
+HEAD_BYTES: Final = 6 + MODEL_ID_BYTES
 
 _SECTIONS_MASK: Final = 0x03
 _PIXELS_FLAG: Final = 0x04
@@ -134,8 +136,7 @@ def parse(data: Buffer) -> Bitstream:
     """
     view = memoryview(data).cast("B")
     flags = _check_start(view)
-    model_id = bytes(view[6:14])
-    width, at = read_varint(view, 14, MAX_SIDE, "width")
+    width, at = read_varint(view, HEAD_BYTES, MAX_SIDE, "width")
     height, at = read_varint(view, at, MAX_SIDE, "height")
     if not width or not height:
         raise BitstreamError(f"damaged file: a picture of {width}x{height} pixels has nothing to decode")
@@ -147,14 +148,19 @@ def parse(data: Buffer) -> Bitstream:
     pixels_crc = None
     if flags & _PIXELS_FLAG:
         pixels_crc, at = _read_crc(view, at, "checksum of the pixels")
-    return Bitstream(model_id, width, height, _read_sections(view, at, lengths), latents_crc, pixels_crc)
+    return Bitstream(model_of(view), width, height, _read_sections(view, at, lengths), latents_crc, pixels_crc)
+
+
+def model_of(data: Buffer) -> bytes:
+    """Return the start of the id of the model that a file names in its first HEAD_BYTES bytes; nothing is checked."""
+    return bytes(data[6:HEAD_BYTES])
 
 
 def _check_start(view: memoryview) -> int:
     head = bytes(view[: len(MAGIC)])
     if not head or head != MAGIC[: len(head)]:
         raise BitstreamError("not an intcodec file" if len(view) else "the file is empty")
-    if len(view) < 14:
+    if len(view) < HEAD_BYTES:
         raise BitstreamError(f"truncated file: it ends at byte {len(view)}, inside the header")
     if view[4] != VERSION:
         raise BitstreamError(f"bitstream version {view[4]} is not supported; this intcodec reads version {VERSION}")

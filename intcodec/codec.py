@@ -32,6 +32,8 @@ Picture: TypeAlias = NDArray[np.uint8]
 
 #: Pixels per picture that are accepted unless the caller says otherwise.
 DEFAULT_MAX_PIXELS: Final = 2**28
+#: Graphs that only encoding runs.
+ENCODER_GRAPHS: Final = ("g_a", "h_a")
 #: Pixels per row and column of y, at most: a picture is padded to a multiple of them.
 MAX_STRIDE: Final = 2**8
 
@@ -45,13 +47,16 @@ class Codec:
         assert np.array_equal(codec.decode(data), intcodec.load(engine="reference").decode(data))
     """
 
-    def __init__(self, model: Model, engine: Engine, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
+    def __init__(
+        self, model: Model, engine: Engine, *, max_pixels: int = DEFAULT_MAX_PIXELS, decode_only: bool = False
+    ) -> None:
         """Put a codec together; `load` is the usual way.
 
         Args:
             model: the model.
             engine: an engine created for the same model.
             max_pixels: the largest width * height to encode or decode.
+            decode_only: refuse to encode, where the encoder's graphs have not been tested.
 
         Raises:
             ModelError: the model's graphs do not form a codec that this version knows.
@@ -59,6 +64,7 @@ class Codec:
         self.model = model
         self.engine = engine
         self.max_pixels = max_pixels
+        self.decode_only = decode_only
         self._stride = _stride(model.network)
         self._limits = PictureLimits(model.network)
         self._coder = coder_for(model.network, engine)
@@ -75,9 +81,12 @@ class Codec:
             and machine.
 
         Raises:
-            InputError: the picture has another dtype or shape, no pixels, or a side above 2**28 - 1.
+            InputError: the picture has another dtype or shape, no pixels, or a side above 2**28 - 1; or the codec was
+                loaded to decode only.
             LimitError: it has more than `max_pixels` pixels.
         """
+        if self.decode_only:
+            raise InputError("this codec was loaded with decode_only=True: it cannot encode")
         height, width = check_picture(image)
         self._check_size(height, width)
         self._limits.check(-(-height // self._stride), -(-width // self._stride), self._stride)
@@ -153,6 +162,7 @@ def load(
     engine: str | None = None,
     threads: int | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    decode_only: bool = False,
 ) -> Codec:
     """Load a model and prepare it for encoding and decoding.
 
@@ -163,6 +173,7 @@ def load(
         engine: "native", "onnxruntime" or "reference"; None is the best one on this machine. All give equal results.
         threads: number of threads; None lets the engine choose. No result depends on it.
         max_pixels: the largest width * height to encode or decode.
+        decode_only: leave out the self-test of what only encoding needs, and refuse to encode; a fast start.
 
     Returns:
         A codec whose engine has reproduced the model's self-test vectors on this machine.
@@ -172,7 +183,9 @@ def load(
         ModelError: the model is damaged, unsupported or fails its proof.
         SelfTestError: this machine or engine does not reproduce the model's self-test vectors.
     """
-    return Codec(*load_engine(path, quality, engine, threads), max_pixels=max_pixels)
+    unused = ENCODER_GRAPHS if decode_only else ()
+    made = load_engine(path, quality, engine, threads, unused=unused)
+    return Codec(*made, max_pixels=max_pixels, decode_only=decode_only)
 
 
 def load_engine(
@@ -180,15 +193,20 @@ def load_engine(
     quality: int | None,
     engine: str | None,
     threads: int | None,
+    *,
+    unused: tuple[str, ...] = (),
 ) -> tuple[Model, Engine]:
-    """Return a model and an engine that has reproduced its self-test vectors; arguments and errors as for `load`."""
+    """Return a model and an engine that has reproduced its self-test vectors; arguments and errors as for `load`.
+
+    Graphs in `unused` are not tested, and must not be run.
+    """
     from intcodec import engines
     from intcodec.model import Model
     from intcodec.selftest import self_test
 
     if path is not None and quality is not None:
         raise InputError("give a model or the quality of an embedded one, not both")
-    source: Any = embedded.read(embedded.by_quality(quality)) if path is None else path
+    source: Any = embedded.bundle(embedded.by_quality(quality)) if path is None else path
     try:
         model = Model.load(source)
     except OSError as error:
@@ -196,12 +214,17 @@ def load_engine(
     if path is not None:  # the tests prove the one that comes with intcodec
         check_proof(model)
     chosen = engines.create(engine, model, threads)
-    self_test(model, chosen)
+    self_test(model, chosen, skip=unused)
     return model, chosen
 
 
 def load_for(
-    data: Buffer, *, engine: str | None = None, threads: int | None = None, max_pixels: int = DEFAULT_MAX_PIXELS
+    data: Buffer,
+    *,
+    engine: str | None = None,
+    threads: int | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    decode_only: bool = False,
 ) -> Codec:
     """Load the embedded model that a compressed file needs.
 
@@ -210,6 +233,7 @@ def load_for(
         engine: as for `load`, and so on.
         threads: as for `load`.
         max_pixels: as for `load`.
+        decode_only: as for `load`.
 
     Raises:
         BitstreamError: the bitstream is damaged.
@@ -220,7 +244,7 @@ def load_for(
     rung = embedded.by_id(model_id)
     if rung is None:
         raise WrongModelError(f"the file needs model {model_id.hex()}, which does not come with intcodec")
-    return load(quality=rung.quality, engine=engine, threads=threads, max_pixels=max_pixels)
+    return load(quality=rung.quality, engine=engine, threads=threads, max_pixels=max_pixels, decode_only=decode_only)
 
 
 def check_proof(model: Model) -> None:

@@ -5,6 +5,9 @@
 
 What may live here: finding a rung by its quality or by the model id in a bitstream, without reading any model.
 scripts/export-ladder.sh writes the folder; docs/models/ has a card for each rung.
+
+Half of a short command's time is importing numpy and inflating a model. Neither needs the other, so a command that
+knows its rung early says so (`read_ahead`), and a thread inflates while numpy is imported.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Thread
 
 from intcodec.bitstream import MODEL_ID_BYTES
+from intcodec.bundle import Bundle
 from intcodec.errors import InputError, ModelError
 
 
@@ -83,6 +88,49 @@ def read(rung: Rung) -> bytes:
         return _folder().joinpath(rung.file).read_bytes()
     except OSError as error:
         raise ModelError(f"this installation of intcodec lacks {rung.file}; install it again") from error
+
+
+def bundle(rung: Rung) -> Bundle:
+    """Return a rung's bundle, with its network inflated where `read_ahead` was called for it.
+
+    Raises:
+        ModelError: this installation lacks it, or it is damaged.
+    """
+    ahead = _ahead.pop(rung.model_id, None)
+    return Bundle(read(rung)) if ahead is None else ahead.result()
+
+
+def read_ahead(rung: Rung) -> None:
+    """Begin to read a rung in a thread, for one later call of `bundle`, which also raises what goes wrong."""
+    if rung.model_id not in _ahead:
+        _ahead[rung.model_id] = _Ahead(rung)
+
+
+class _Ahead:
+    """A bundle on its way."""
+
+    def __init__(self, rung: Rung) -> None:
+        self._bundle: Bundle | None = None
+        self._error: ModelError | None = None
+        self._thread = Thread(target=self._read, args=(rung,), daemon=True)
+        self._thread.start()
+
+    def _read(self, rung: Rung) -> None:
+        try:
+            bundle = Bundle(read(rung))
+            bundle.network()
+            self._bundle = bundle
+        except ModelError as error:
+            self._error = error
+
+    def result(self) -> Bundle:
+        self._thread.join()
+        if self._bundle is None:
+            raise self._error or ModelError("the embedded model could not be read ahead")
+        return self._bundle
+
+
+_ahead: dict[str, _Ahead] = {}
 
 
 @cache

@@ -1,7 +1,8 @@
 """Picture files to uint8[H, W, 3] sRGB and back, through Pillow.
 
 What may live here: what a picture file means. The only importer of Pillow. Reading never guesses about a picture's
-meaning in silence: what is changed beyond its storage comes back as a note, what is ambiguous is an error.
+meaning in silence: what is changed beyond its storage comes back as a note, what is ambiguous is an error. Parts of
+Pillow that only some pictures need are imported where they are: decoding starts sooner without them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from intcodec.errors import InputError, LimitError
 
@@ -132,6 +133,8 @@ def _to_rgb(image: Image.Image, fill: tuple[int, int, int] | None, notes: list[s
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    from PIL import ExifTags, ImageOps
+
     try:
         if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
             return image
@@ -162,6 +165,8 @@ def _flatten(image: Image.Image, fill: tuple[int, int, int] | None) -> Image.Ima
 
 
 def _to_srgb(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
+    from PIL import ImageCms
+
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if image.mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
@@ -197,6 +202,8 @@ def _notes(image: Image.Image) -> list[str]:
 
 
 def _parse_colour(colour: str) -> tuple[int, int, int]:
+    from PIL import ImageColor
+
     try:
         red, green, blue = ImageColor.getrgb(colour)[:3]
     except ValueError as error:

@@ -85,7 +85,7 @@ class TensorSpec:
         return dtype_of(self.lo, self.hi)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Conv:
     """Convolution, requantisation by a per-channel shift, clamp, optional LeakyReLU, optional pixel shuffle.
 
@@ -125,7 +125,7 @@ class Conv:
         return oh * self.upsample, ow * self.upsample
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gdn:
     """Generalised divisive normalisation, or its inverse form, in integers.
 
@@ -160,7 +160,7 @@ class Gdn:
         return height, width
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rescale:
     """Change of scale by a per-channel shift: y = clamp((v + half) >> shift, lo, hi), v = |x| or x.
 
@@ -188,7 +188,7 @@ class Rescale:
         return height, width
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScaleIndex:
     """CDF row index of a scale: the number of thresholds strictly below the value, uint8."""
 
@@ -233,7 +233,7 @@ class Concat:
         return height, width
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Add:
     """Sum of two tensors whose scales differ by powers of two, such as a residual and its shortcut.
 
@@ -263,7 +263,7 @@ class Add:
         return height, width
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gate:
     """A tensor weighted by a tabulated function (a sigmoid) of another.
 
@@ -351,7 +351,7 @@ Row: TypeAlias = Conv | Gdn | Rescale | ScaleIndex | Concat | Add | Gate | Scale
 WHOLE = (ScaleSpace, Warp)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
     """One transform of a codec (g_a, h_a, h_s or g_s): inputs, rows in execution order, names of the outputs."""
 
@@ -408,7 +408,7 @@ class Graph:
         return sizes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Latent:
     """How a latent (y or z) becomes symbols and back. All arithmetic in int32, at `fraction` fractional bits.
 
@@ -430,7 +430,7 @@ class Latent:
         return int(self.offset.shape[0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Network:
     """A whole integer codec: its graphs, its latents and their CDF tables.
 

@@ -12,12 +12,13 @@ from typing import Any, BinaryIO
 
 from intcodec import engines
 from intcodec.bounds import prove
+from intcodec.bundle import NETWORK
 from intcodec.cdf import CdfTables
 from intcodec.codec import Codec
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.errors import InputError, IntCodecError, ModelError
 from intcodec.framecodec import VideoCodec, is_video
-from intcodec.model import NETWORK, DerivedGraphs, Model
+from intcodec.model import DerivedGraphs, Model
 from intcodec.network import Conv, Network, ScaleIndex
 from intcodec.selftest import self_test
 

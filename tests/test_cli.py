@@ -31,7 +31,9 @@ Run = Callable[..., tuple[int, str, str]]
 def tiny_codec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Commands get a tiny random model; -m SEED chooses another one."""
 
-    def load(path: str | None, *, engine: str | None, threads: int | None, max_pixels: int | None) -> codec.Codec:
+    def load(
+        path: str | None, *, engine: str | None, threads: int | None, max_pixels: int | None, decode_only: bool = False
+    ) -> codec.Codec:
         model = tiny.model("hyperprior", int(path or 0))
         return codec.Codec(
             model, ReferenceEngine(model.network, threads), max_pixels=max_pixels or codec.DEFAULT_MAX_PIXELS

@@ -348,6 +348,20 @@ class _WrongEverywhere(_Wrong):
     wrong = "g_s"
 
 
+def test_decode_only_tests_and_runs_what_decodes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = tiny.picture(20, 30)
+    data = intcodec.load(path, engine="reference").encode(picture)
+    ran = []
+    real = ReferenceEngine.run
+    monkeypatch.setattr(ReferenceEngine, "run", lambda self, graph, x: ran.append(graph) or real(self, graph, x))
+    codec = intcodec.load(path, engine="reference", decode_only=True)
+    decoded = codec.decode(data)
+    assert set(ran) == set(codec.model.network.graphs) - {"g_a", "h_a"}
+    np.testing.assert_array_equal(decoded, intcodec.load(path, engine="reference").decode(data))
+    with pytest.raises(InputError, match="decode_only"):
+        codec.encode(picture)
+
+
 def test_load_refuses_a_model_without_its_proof(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = Model.load(path)
     first = next(iter(honest.bounds))

@@ -13,6 +13,7 @@ from PIL import Image
 
 import intcodec
 from intcodec import bitstream, embedded
+from intcodec.bundle import NETWORK
 from intcodec.cli.main import main
 from intcodec.errors import InputError, ModelError, WrongModelError
 from intcodec.model import Model
@@ -72,6 +73,34 @@ def test_every_rung_codes(quality: int) -> None:
     picture = tiny.picture(70, 90)
     data = intcodec.load(quality=quality).encode(picture)
     np.testing.assert_array_equal(intcodec.load_for(data).decode(data), intcodec.load(quality=quality).decode(data))
+
+
+def test_reading_ahead() -> None:
+    rung = embedded.by_quality(1)
+    embedded.read_ahead(rung)
+    ahead = embedded._ahead[rung.model_id]
+    embedded.read_ahead(rung)  # once is enough
+    assert embedded._ahead[rung.model_id] is ahead
+    bundle = embedded.bundle(rung)
+    assert bundle is ahead._bundle
+    assert bundle.data == embedded.read(rung)
+    assert bundle.network() == (bundle.read(NETWORK), rung.model_id)
+    assert Model.load(bundle).model_id == rung.model_id
+    assert embedded.bundle(rung) is not bundle, "a bundle that was read ahead is handed out once"
+
+
+def test_reading_ahead_of_a_damaged_file(ladder: Path) -> None:
+    rung = embedded.by_quality(1)
+    data = bytearray((ladder / rung.file).read_bytes())
+    data[len(data) // 2] ^= 1
+    (ladder / rung.file).write_bytes(data)
+    embedded.read_ahead(rung)
+    with pytest.raises(ModelError):
+        Model.load(embedded.bundle(rung))
+    (ladder / rung.file).unlink()
+    embedded.read_ahead(rung)
+    with pytest.raises(ModelError, match="install it again"):
+        embedded.bundle(rung)
 
 
 # --- two tiny ones ----------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "intcodec"
 FLOORS = (
     # the ground: words that everything else is said in
     "errors _native _rangecoder",
-    "bitstream cdf files",
+    "bitstream bundle cdf files",
     "embedded network",
     # one step each: computing, proving, coding, storing a network
     "bounds description engines.columns engines.flow latents limits onnxgraphs.external rangecoder tensorfile",
@@ -99,7 +99,7 @@ OUTSIDE = {
     "av": ("video.videofiles",),
 }
 #: Modules that must stay quick to import, so numpy is not for them.
-WITHOUT_NUMPY = ("", "__main__", "bitstream", "cli", "embedded", "errors", "files")
+WITHOUT_NUMPY = ("", "__main__", "bitstream", "bundle", "cli", "embedded", "errors", "files")
 
 
 def modules() -> dict[str, str]:

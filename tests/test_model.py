@@ -19,8 +19,9 @@ import tiny
 
 from intcodec import description, tensorfile
 from intcodec import model as bundle
+from intcodec.bundle import MANIFEST, MAX_MANIFEST, NETWORK
 from intcodec.errors import InputError, IntCodecError, ModelError
-from intcodec.model import MANIFEST, NETWORK, Model
+from intcodec.model import Model
 from intcodec.network import Network
 
 
@@ -196,7 +197,7 @@ def test_missing_and_extra_members(model: Model) -> None:
 
 def test_bombs(model: Model) -> None:
     """Declared sizes are refused before anything is inflated; lies about them when they are found out."""
-    zeros = bytes(bundle.MAX_MANIFEST + 1)
+    zeros = bytes(MAX_MANIFEST + 1)
     rejected(pack({**members(model.data), MANIFEST: zeros}, fix=False), "declares")
     with pytest.raises(ModelError, match="declare more than"):
         Model.load(model.data, max_bytes=1000)

@@ -125,7 +125,7 @@ def test_the_workspace_is_bounded_and_reused() -> None:
     rng = np.random.default_rng(7)
     net = network(small_codec_graph(rng))
     engine = NativeEngine(net, 1, workspace=1 << 20)
-    graph = engine._graphs["g_s"]
+    graph = engine._native("g_s")
     seen = []
     for height in (64, 256, 64):
         engine.run("g_s", {"y_hat": random_input(rng, net.graphs["g_s"].inputs[0], height, 12)})

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from intcodec import embedded
 from intcodec.errors import InputError, IntCodecError, WrongModelError
 
 if TYPE_CHECKING:
@@ -51,13 +52,17 @@ def positive(text: str) -> int:
     return value
 
 
-def load_codec(args: argparse.Namespace, quality: int | None = None) -> Codec:
+def load_codec(args: argparse.Namespace, quality: int | None = None, *, decode_only: bool = False) -> Codec:
     """Load the codec that the options of `add_codec_options` describe, or the embedded one of a quality."""
+    if args.model is None:
+        embedded.read_ahead(embedded.by_quality(quality))  # while the next line imports numpy
     from intcodec.codec import DEFAULT_MAX_PIXELS, load
 
-    max_pixels = args.max_pixels or DEFAULT_MAX_PIXELS
     which: dict[str, Any] = {} if quality is None else {"quality": quality}
-    return load(args.model, **which, engine=args.engine, threads=args.threads, max_pixels=max_pixels)
+    return load(
+        args.model, **which, engine=args.engine, threads=args.threads,
+        max_pixels=args.max_pixels or DEFAULT_MAX_PIXELS, decode_only=decode_only,
+    )  # fmt: skip
 
 
 def plan_outputs(inputs: list[str], output: str | None, ending: str) -> list[str]:

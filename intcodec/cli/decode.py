@@ -45,8 +45,16 @@ def run(args: argparse.Namespace) -> int:
         with files.open_input(args.inputs[0]) as source:
             if source.starts_with(clips.MAGIC):
                 return clips.decode(args, source, _clip_output(args))
+            _read_ahead(args, source)
             return _pictures(args, source)
     return _pictures(args, None)
+
+
+def _read_ahead(args: argparse.Namespace, source: files.Input) -> None:
+    """Begin to read the embedded model that the only input names, if it names one."""
+    rung = None if args.model else embedded.by_id(bitstream.model_of(source.peek(bitstream.HEAD_BYTES)))
+    if rung is not None:
+        embedded.read_ahead(rung)
 
 
 def _clip_output(args: argparse.Namespace) -> str:
@@ -94,11 +102,13 @@ class _Codecs:
         self._args = args
         self._loaded: dict[int | None, Codec] = {}
         if args.model:
-            self._loaded[None] = load_codec(args)  # a model that cannot be read is one error, not one for each file
+            self._loaded[None] = load_codec(
+                args, decode_only=True
+            )  # a model that cannot be read is one error, not one for each file
 
     def of(self, data: bytes) -> Codec:
         rung = None if self._args.model else embedded.by_id(bitstream.parse(data).model_id)
         quality = rung.quality if rung else None
         if quality not in self._loaded:
-            self._loaded[quality] = load_codec(self._args, quality)
+            self._loaded[quality] = load_codec(self._args, quality, decode_only=True)
         return self._loaded[quality]

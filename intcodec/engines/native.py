@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from fractions import Fraction
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class NativeEngine:
         workspace: int | None = None,
         core: int | None = None,
     ) -> None:
-        """Pack the network's weights.
+        """Prepare to run a network; the weights of a graph are packed when it is first run.
 
         Args:
             network: the network; it is not kept alive by C and may be shared.
@@ -87,7 +88,8 @@ class NativeEngine:
             for name, graph in network.graphs.items()
         }
         streamed = {name: graph for name, graph in network.graphs.items() if not graph.whole}
-        self._graphs = {name: _pack(graph, self.isa) for name, graph in streamed.items()}
+        self._packed: dict[str, Any] = {}
+        self._packing = Lock()
         self._columns = {name: Columns(graph) for name, graph in streamed.items()}
         self._core = {
             name: c.core(self._workspace[name]) if core is None else -(-core // c.unit) * c.unit
@@ -113,6 +115,14 @@ class NativeEngine:
         """Run one graph and return every tensor by name, inputs included."""
         return self._run(graph, inputs, tuple(self._description(graph).specs()))
 
+    def _native(self, graph: str) -> Any:
+        """Return a graph as C holds it."""
+        if graph not in self._packed:
+            with self._packing:
+                if graph not in self._packed:
+                    self._packed[graph] = _pack(self.network.graphs[graph], self.isa)
+        return self._packed[graph]
+
     def _description(self, graph: str) -> Graph:
         if graph not in self.network.graphs:
             raise InputError(f"the network has no graph {graph!r}; it has {', '.join(self.network.graphs)}")
@@ -127,7 +137,7 @@ class NativeEngine:
             raise InputError(f"graph {graph}: inputs differ in size: {shapes}")
         if description.whole:
             return self._run_whole(description, given, wanted)
-        native = self._graphs[graph]
+        native = self._native(graph)
         try:
             sizes = native.out_sizes(height, width)
         except ValueError as error:

@@ -20,8 +20,9 @@ import numpy as np
 
 from intcodec import bitstream
 from intcodec.bitstream import Bitstream, write_varint
+from intcodec.bundle import MANIFEST, NETWORK
 from intcodec.framecodec import CodedFrame
-from intcodec.model import MANIFEST, NETWORK, Model, write_network
+from intcodec.model import Model, write_network
 from intcodec.network import MAX_WARP_SIDE, Conv, Network
 from intcodec.video.container import ChunkReader, ChunkWriter
 

@@ -25,11 +25,12 @@ import tiny
 
 import intcodec
 from intcodec import bitstream, selftest, tensorfile
+from intcodec.bundle import MANIFEST, NETWORK
 from intcodec.cli.main import main
 from intcodec.codec import Codec
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.errors import IntCodecError, ModelError
-from intcodec.model import MANIFEST, METADATA_KEY, NETWORK, Model, read_network, write_network
+from intcodec.model import METADATA_KEY, Model, read_network, write_network
 from intcodec.network import Concat, Conv, Graph, Network, TensorSpec
 from intcodec.onnxgraphs import protobuf
 
