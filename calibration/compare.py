@@ -10,6 +10,7 @@ seed; Kodak is never calibrated on.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import sys
 import zipfile
@@ -63,7 +64,10 @@ SETS: dict[str, Callable[[], Iterator[np.ndarray]]] = {
 def cells(arch: str, data: bytes, pictures: list[Path], threads: int) -> list[str]:
     """Return the cells of a model: bytes, PSNR, BD-rate-equivalent, and the worst picture's."""
     ours = IntegerModel(intcodec.load(data, engine="native", threads=threads), arch)
-    float_model = FloatModel(checkpoint(arch), threads)
+    source = checkpoint(arch)
+    float_model = FloatModel(
+        source, threads, {hashlib.sha256(source.read_bytes()).hexdigest(): ours.codec.model.network}
+    )
     results = evaluate(pictures, [ours, float_model], Store(OUT / "calibration.jsonl"), 2**28, progress=True)
     curve = published(arch)
     rate = float(np.mean([row["bpp"] for row in results.rows[1]]))

@@ -249,6 +249,27 @@ def test_float_model_is_what_the_forward_pass_says(arch: str, tmp_path: Path) ->
         assert np.abs(outcome.picture - expected).max() <= 1  # a tie may fall either way
 
 
+def test_float_model_takes_the_rows_of_the_integer_model(tmp_path: Path) -> None:
+    from intcodec.evaluate.floatmodel import FloatModel
+    from intcodec.quantize.export import quantize
+    from intcodec.quantize.fold import Precision
+
+    path = float_checkpoint("mbt2018_mean", tmp_path)
+    state = torch.load(path, weights_only=True)["state_dict"]
+    scales = state["h_s.4.bias"][: len(state["h_s.4.bias"]) // 2]
+    scales.copy_(torch.linspace(0.2, 3, len(scales)))  # random weights would leave all in the first row
+    torch.save({"state_dict": state}, path)
+    plain, picture = FloatModel(path, threads=1), tiny.picture(128, 128)
+    for hedge in (0.0, 1.5):
+        network = quantize("mbt2018_mean", plain.net, [picture], Precision(hedge=hedge))
+        alike = FloatModel(path, 1, {plain.sha256: network})
+        outcome, as_compressai = alike.code(picture), plain.code(picture)
+        assert outcome.extra == as_compressai.extra
+        assert (outcome.bytes == as_compressai.bytes) == (hedge == 0)
+        assert alike.key != plain.key
+    assert FloatModel(path, 1, {"0" * 64: network}).key == plain.key
+
+
 def test_float_context_model_against_compressai(tmp_path: Path) -> None:
     """CompressAI codes position by position; its pictures, and its bytes with its choice of rows, are ours."""
     fallback = REPO / ".venv-peer" / "bin" / "python"

@@ -8,7 +8,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="the quantisation pass needs torch")
 
 import intcodec  # noqa: E402
-from intcodec import bounds, zoo  # noqa: E402
+from intcodec import bounds, rangecoder, zoo  # noqa: E402
+from intcodec.cdf import default_scale_table, gaussian_tables  # noqa: E402
 from intcodec.engines import ENGINES  # noqa: E402
 from intcodec.engines.reference import ReferenceEngine  # noqa: E402
 from intcodec.errors import InputError  # noqa: E402
@@ -17,9 +18,10 @@ from intcodec.network import TensorSpec  # noqa: E402
 from intcodec.quantize import synthetic  # noqa: E402
 from intcodec.quantize.calibrate import FloatRunner, calibrate  # noqa: E402
 from intcodec.quantize.export import quantize  # noqa: E402
-from intcodec.quantize.fold import Precision, fold_conv, row_borders  # noqa: E402
+from intcodec.quantize.fold import Precision, fold_conv  # noqa: E402
 from intcodec.quantize.lower import ARCHITECTURES, lower_model, lower_transposed  # noqa: E402
 from intcodec.quantize.rows import FloatConv  # noqa: E402
+from intcodec.quantize.scales import HEDGES, RowCosts, row_borders  # noqa: E402
 
 ARCHS = sorted(ARCHITECTURES)
 
@@ -134,10 +136,40 @@ def test_a_dead_channel_gets_a_coarser_scale_instead_of_an_error():
 
 def test_row_borders_lie_between_their_rows():
     table = np.array([0.11, 0.2, 1.0, 256.0])
-    borders = row_borders(table)
+    borders = row_borders(table, 0.25)
     assert (borders >= table[:-1]).all()
     assert (borders < table[1:]).all()
     assert np.array_equal(row_borders(table, 0.0), table[:-1]), "CompressAI's: the first row that is wide enough"
+    assert np.allclose(row_borders(table, 1.0), table[1:])
+
+
+@pytest.mark.parametrize("steps", [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
+def test_rows_are_chosen_as_scales_are_wrong(steps):
+    """Predicted scales are off by a number of rows; the best border of exact Gaussians is in the middle, at 1/2."""
+    rng = np.random.default_rng(1)
+    table = default_scale_table()
+    true = np.exp(rng.uniform(np.log(0.5), np.log(20), (1, 32, 40, 40)))
+    y = rng.normal(0, true)
+    costs = RowCosts(table)
+    costs.add(y + 3.25, np.full_like(y, 3.25), true * (table[1] / table[0]) ** steps)
+    assert costs.best() == pytest.approx(0.5 + steps, abs=0.126)
+
+
+@pytest.mark.parametrize("hedge", [-1.0, 0.0, 0.5, 2.0])
+def test_costs_are_what_the_coder_writes(hedge):
+    rng = np.random.default_rng(2)
+    table = default_scale_table()
+    scale = np.exp(rng.uniform(np.log(0.05), np.log(60), 100_000))
+    y = rng.normal(0, scale * np.where(rng.random(len(scale)) < 0.01, 9, 1))  # some need an escape
+    costs = RowCosts(table)
+    costs.add(y, 0.0, scale)
+    tables = gaussian_tables(table)
+    rows = np.searchsorted(row_borders(table, hedge), scale).astype(np.uint16)
+    symbols = np.rint(y).astype(np.int16)
+    size = tables.starts[rows + 1] - tables.starts[rows] - 2
+    assert ((symbols < tables.offsets[rows]) | (symbols >= tables.offsets[rows] + size)).sum() > 20
+    written = 8 * len(rangecoder.encode(symbols, rows, tables))
+    assert costs.total[HEDGES.index(hedge)] == pytest.approx(written, rel=1e-4, abs=200)
 
 
 def test_calibration_records_the_largest_magnitude_of_each_channel(pictures):

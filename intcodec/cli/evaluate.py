@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
         plot.check(args.plot)
     notes: list[str] = []
     others = _others(args.codecs, notes)
-    models, floats = _models(args), _floats(args)
+    models = _models(args)
+    floats = _floats(args, models)
     contestants: list[Contestant] = [*models, *floats, *others]
     cache = None if args.no_cache else Path(args.cache) if args.cache else default_path()
     pixels = args.max_pixels or DEFAULT_MAX_PIXELS
@@ -186,7 +187,7 @@ def _picture_codec(path: str, options: dict[str, Any]) -> Codec:
     return codec
 
 
-def _floats(args: argparse.Namespace) -> list[FloatModel]:
+def _floats(args: argparse.Namespace, models: list[IntegerModel]) -> list[FloatModel]:
     if not args.checkpoint:
         return []
     try:
@@ -197,7 +198,8 @@ def _floats(args: argparse.Namespace) -> list[FloatModel]:
             raise
         advice = 'pip install "intcodec[quantize]"'
         raise InputError(f"--checkpoint needs {missing}, which is not installed: {advice}") from error
-    return [FloatModel(Path(name), args.threads) for name in args.checkpoint]
+    converted = {m.source_sha256: m.codec.model.network for m in models if m.source_sha256 is not None}
+    return [FloatModel(Path(name), args.threads, converted) for name in args.checkpoint]
 
 
 def _others(names: str, notes: list[str]) -> list[Contestant]:

@@ -1,17 +1,19 @@
 """A float checkpoint as a contestant: our zoo in float32, its latents rounded and really coded.
 
 The bytes are those of our range coder with tables made from the checkpoint. A Gaussian's row of the scale table can be
-chosen in two ways, and both are counted: as our integer models choose it ("bytes", so that a comparison shows what
-conversion costs and nothing else), and as CompressAI does ("compressai_bytes"). "ideal_bytes" is the code length under
-the model's own likelihoods, which no coder reaches. Nothing here decodes the float bytes: that this is not safe across
-machines is why the project exists.
+chosen in two ways, and both are counted: as the integer model made of this checkpoint chooses it ("bytes", so that a
+comparison shows what conversion costs and nothing else), and as CompressAI does ("compressai_bytes"). "ideal_bytes" is
+the code length under the model's own likelihoods, which no coder reaches. Nothing here decodes the float bytes: that
+this is not safe across machines is why the project exists.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -23,7 +25,8 @@ from intcodec import zoo
 from intcodec.cdf import CdfTables, default_scale_table, factorized_tables, gaussian_tables
 from intcodec.errors import InputError
 from intcodec.evaluate.contestants import Outcome, Picture
-from intcodec.quantize.fold import row_borders
+from intcodec.network import Network, ScaleIndex
+from intcodec.quantize.rows import FRACTION
 from intcodec.rangecoder import encode
 from intcodec.wavefront import steps
 from intcodec.zoo import (
@@ -48,12 +51,16 @@ class FloatModel:
     Args:
         path: a checkpoint in CompressAI's format.
         threads: threads of torch; None leaves it to torch.
+        converted: integer networks by the SHA-256 of the checkpoint that they were made of; without one of this
+            checkpoint the rows are CompressAI's.
 
     Raises:
         InputError: it cannot be read, or is of no architecture that pictures are coded with.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, threads: int | None = None, converted: Mapping[str, Network] = MappingProxyType({})
+    ) -> None:
         arch = zoo.guess_architecture(zoo.read_state(path))
         if arch is None:
             raise InputError(f"{path}: a checkpoint of no known architecture")
@@ -70,7 +77,10 @@ class FloatModel:
         self._factorized = _factorized_tables(self.net.entropy_bottleneck)
         scales = default_scale_table()
         self._gaussian = gaussian_tables(scales)
-        self._borders, self._wide_borders = row_borders(scales), scales[:-1]
+        self._borders = self._wide_borders = scales[:-1]
+        if self.sha256 in converted:
+            self._borders = _borders_of(converted[self.sha256], self._borders)
+            self.key += f" borders {hashlib.sha256(self._borders.tobytes()).hexdigest()[:16]}"
 
     def code(self, picture: Picture) -> Outcome:
         """Code a picture and reconstruct it, rounded to 8 bits."""
@@ -143,6 +153,12 @@ def _symbols(values: Tensor) -> Symbols:
 
 def _ideal_bytes(likelihoods: Tensor) -> float:
     return float(-torch.log(likelihoods).double().sum()) / (8 * math.log(2))
+
+
+def _borders_of(network: Network, default: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the scale up to which a network uses each row of its table; `default` where it predicts no scales."""
+    rows = (row for _, row in network.rows() if isinstance(row, ScaleIndex))
+    return next((row.thresholds * 2.0**-FRACTION for row in rows), default)
 
 
 def _factorized_tables(bottleneck: EntropyBottleneck) -> CdfTables:

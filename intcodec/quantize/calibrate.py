@@ -21,6 +21,7 @@ from intcodec.quantize.rows import (
     FloatRescale,
     FloatScaleIndex,
 )
+from intcodec.quantize.scales import RowCosts
 
 Magnitudes = dict[str, Float]
 
@@ -114,12 +115,13 @@ def neighbours(y_hat: torch.Tensor) -> torch.Tensor:
     return torch.cat([padded[..., 2 + dy : 2 + dy + h, 2 + dx : 2 + dx + w] for dy, dx in CONTEXT], dim=1)
 
 
-def calibrate(codec: FloatCodec, pictures: Iterable[np.ndarray]) -> Magnitudes:
+def calibrate(codec: FloatCodec, pictures: Iterable[np.ndarray], costs: RowCosts | None = None) -> Magnitudes:
     """Return the largest magnitude of every channel of every tensor over a set of pictures.
 
     Args:
         codec: the lowered model.
         pictures: uint8[H, W, 3], H and W multiples of 64.
+        costs: gets the latents of every picture, where the model predicts scales.
 
     Returns:
         float64[C] by tensor name; under the name and "-" the largest magnitude of its negative values.
@@ -129,7 +131,11 @@ def calibrate(codec: FloatCodec, pictures: Iterable[np.ndarray]) -> Magnitudes:
         for picture in pictures:
             copy = torch.from_numpy(np.array(picture))  # torch wants it writable
             x = copy.permute(2, 0, 1)[None].float() / 255
-            record(largest, runner.image(x))
+            tensors = runner.image(x)
+            record(largest, tensors)
+            if costs is not None:
+                mean = tensors.get("mean", torch.zeros(()))
+                costs.add(tensors["y"].numpy(), mean.numpy(), tensors["scale"].numpy())
     return largest
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from intcodec.quantize.calibrate import calibrate
 from intcodec.quantize.fold import Precision, fold_codec
 from intcodec.quantize.lower import ARCHITECTURES, lower_model
 from intcodec.quantize.rows import FloatCodec
+from intcodec.quantize.scales import RowCosts
 from intcodec.quantize.video import quantize_video
 from intcodec.zoo import ScaleSpaceFlow
 
@@ -91,13 +93,19 @@ def quantize(
         float_model: the zoo's module in eval mode.
         pictures: calibration pictures uint8[H, W, 3], sides multiples of 64; for a video model clips of them, sides
             multiples of 128.
-        precision: bit widths and head room; None takes the defaults (12-bit activations and weights).
+        precision: bit widths, head room and choice of CDF rows; None takes the defaults (12-bit activations and
+            weights, and rows that code the calibration pictures shortest).
     """
     if isinstance(float_model, ScaleSpaceFlow):
         return quantize_video(arch, float_model, cast("Iterable[Sequence[np.ndarray]]", pictures), precision)
     codec = lower_model(arch, float_model)
-    magnitudes = calibrate(codec, cast("Iterable[np.ndarray]", pictures))
-    graphs, latents = fold_codec(codec, magnitudes, precision or Precision())
+    precision, costs = precision or Precision(), None
+    if codec.scale_table is not None and precision.hedge is None:
+        costs = RowCosts(codec.scale_table)
+    magnitudes = calibrate(codec, cast("Iterable[np.ndarray]", pictures), costs)
+    if costs is not None:
+        precision = replace(precision, hedge=costs.best())
+    graphs, latents = fold_codec(codec, magnitudes, precision)
     return Network(arch, graphs, latents, _tables(codec))
 
 

@@ -44,22 +44,25 @@ from intcodec.quantize.rows import (
     FloatRescale,
     FloatScaleIndex,
 )
+from intcodec.quantize.scales import row_borders
 
 #: LeakyReLU slope 0.01 in units of 2**-16.
 LEAKY_SLOPE = 655
-#: Where between two rows of the scale table the border lies for pictures; see `row_borders`.
-HEDGE = 0.25
 
 
 @dataclass(frozen=True)
 class Precision:
-    """Bit widths and head room of a conversion, and how it picks the CDF rows of scales (see `row_borders`)."""
+    """Bit widths and head room of a conversion, and how it picks the CDF rows of scales.
+
+    `hedge` is where the borders between rows lie (`intcodec.quantize.scales.row_borders`); None: where calibration
+    pictures become smallest.
+    """
 
     activation_bits: int = 12
     weight_bits: int = 12
     latent_bits: int = 13
     margin: float = 1.25
-    hedge: float = HEDGE
+    hedge: float | None = None
 
     @property
     def activation_max(self) -> int:
@@ -96,7 +99,7 @@ def fold_codec(
     Args:
         codec: the lowered model.
         magnitudes: from `calibrate`.
-        precision: bit widths and head room.
+        precision: bit widths and head room; its hedge is given, where the model predicts scales.
         given: tensors that come from outside, by name; by default the pixels "x".
     """
     latents: dict[str, Latent] = {}
@@ -151,6 +154,7 @@ def _fold_row(row: Any, sources: dict[str, Source], magnitudes: Mapping[str, Flo
         lo = 0 if row.magnitude else -top
         folded = Rescale(row.name, row.input, shift.astype(np.uint8), lo, top, row.magnitude)
     elif isinstance(row, FloatScaleIndex):
+        assert precision.hedge is not None, "to be chosen before"
         thresholds = np.floor(row_borders(row.scale_table, precision.hedge) / src.scale[0]).clip(0, src.spec.hi)
         folded, scale = ScaleIndex(row.name, row.input, thresholds.astype(np.int32)), np.ones(1)
     elif isinstance(row, FloatConcat):
@@ -203,16 +207,6 @@ def fold_gate(row: FloatGate, a: Source, b: Source, largest: Float, precision: P
 def _align(scale: Float, aligned: Float | None) -> Float:
     """Round scales up to the other tensor's times a power of two."""
     return scale if aligned is None else aligned * 2.0 ** np.ceil(np.log2(scale / aligned) - 1e-9).clip(-14, 14)
-
-
-def row_borders(scale_table: Float, hedge: float = HEDGE) -> Float:
-    """Return, for each two neighbouring rows a < b, the scale up to which row a is used: a * (b / a)**hedge.
-
-    Two rows code an exact Gaussian equally well near hedge = 1/2; real latents have heavier tails and prefer the wider
-    row, and CompressAI always takes the wider (hedge = 0). On the training crops 1/4 saves 0.2 % (scale hyperprior)
-    to 1 % (mean-scale) of the bytes against 0.
-    """
-    return np.asarray(scale_table[:-1] * (scale_table[1:] / scale_table[:-1]) ** hedge)
 
 
 def _floor_scale(scale: Float) -> Float:

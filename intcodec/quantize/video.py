@@ -69,6 +69,9 @@ def quantize_video(
     """
     codecs = {part: lower_part(arch, model, part) for part in PARTS}
     magnitudes = calibrate_video(codecs, clips)
+    precision = precision or PRECISION
+    if precision.hedge is None:
+        precision = replace(precision, hedge=PRECISION.hedge)
     graphs: dict[str, Graph] = {}
     latents: dict[str, Latent] = {}
     tables: dict[str, cdf.CdfTables] = {}
@@ -76,7 +79,7 @@ def quantize_video(
     for part, codec in codecs.items():
         channels, read = _READ[part]
         given = {"x": Source(TensorSpec("x", channels, read.lo, read.hi), np.full(channels, read.scale)), **motion}
-        made, coded = fold_codec(codec, magnitudes[part], precision or PRECISION, given)
+        made, coded = fold_codec(codec, magnitudes[part], precision, given)
         graphs.update({f"{part}_{name}": replace(graph, name=f"{part}_{name}") for name, graph in made.items()})
         latents.update({f"{part}_{name}": replace(latent, name=f"{part}_{name}") for name, latent in coded.items()})
         assert codec.scale_table is not None
