@@ -11,7 +11,7 @@
 enum {
     GRANULE = 16,            /* input channels that are not parted */
     V_BYTES = 400 << 10,     /* with m and y, what a second-level cache holds */
-    MOST_TILES = 48,
+    MOST_TILES = 36,
     MOST_TAPS = 3,
     MOST_U = 32767,          /* a transformed weight or input */
 };
