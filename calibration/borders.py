@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 from common import ARCHS, MORE_ARCHS, checkpoint, kodak, read, table
 from compare import crops
 
-from intcodec import zoo
+from intcodec import cdf, zoo
 from intcodec.quantize.calibrate import calibrate
 from intcodec.quantize.export import SYNTHETIC_COUNT
 from intcodec.quantize.lower import lower_model
@@ -37,7 +37,7 @@ CROPS = 64
 def costs(codec: FloatCodec, pictures: Iterable[np.ndarray]) -> RowCosts:
     """Return what a set's latents cost, after cropping to multiples of 64."""
     assert codec.scale_table is not None
-    found = RowCosts(codec.scale_table)
+    found = RowCosts(codec.scale_table, cdf.gaussian_tables(codec.scale_table, outliers=cdf.OUTLIERS))
     calibrate(codec, (p[: p.shape[0] // 64 * 64, : p.shape[1] // 64 * 64] for p in pictures), found)
     return found
 

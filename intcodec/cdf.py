@@ -30,6 +30,10 @@ SYMBOL_MIN, SYMBOL_MAX = -(1 << 15), (1 << 15) - 1
 # 0.01 %; the low end is chosen because real latents have heavier tails than the model says.
 TRIM = 0.25
 
+#: Real latents have heavier tails than the Gaussian that the network states. One symbol in a hundred from a Gaussian
+#: twice as wide describes them better: on training crops it saves 0.06 % (well trained) to 1 % (hardly trained) of y.
+OUTLIERS, OUTLIER_SCALE = 0.01, 2.0
+
 Floats = NDArray[np.float64]
 
 
@@ -202,32 +206,34 @@ def _half_width(scale: float, tail_mass: float) -> int:
     return low
 
 
-def gaussian_tables(scale_table: Floats, tail_mass: float = 1e-9) -> CdfTables:
+def gaussian_tables(scale_table: Floats, tail_mass: float = 1e-9, outliers: float = 0.0) -> CdfTables:
     """Tabulate zero-mean Gaussians, each integrated over [s - 1/2, s + 1/2] for every symbol s.
 
     Args:
         scale_table: float64[rows], the standard deviations, > 0.
         tail_mass: a row holds no symbol beyond the range that leaves out this probability, in (0, 1).
+        outliers: the share of symbols that come from a Gaussian OUTLIER_SCALE times as wide, in [0, 1).
 
     Returns:
         One row a scale.
 
     Raises:
-        ModelError: if a scale or tail_mass is out of range.
+        ModelError: if a scale, tail_mass or outliers is out of range.
 
     Source: Balle et al. 2018, "Variational image compression with a scale hyperprior", section 3.
     """
     scales = [float(scale) for scale in scale_table]
     if not scales or not all(0 < scale < math.inf for scale in scales):
         raise ModelError("cdf tables: scales must be positive and finite")
-    if not 0 < tail_mass < 1:
-        raise ModelError("cdf tables: tail_mass must lie in (0, 1)")
+    if not 0 < tail_mass < 1 or not 0 <= outliers < 1:
+        raise ModelError("cdf tables: tail_mass must lie in (0, 1), outliers in [0, 1)")
     rows, offsets = [], []
     for scale in scales:
-        width = _half_width(scale, tail_mass)
-        edges = np.array([_upper_tail((s - 0.5) / scale) for s in range(1, width + 2)])
+        width = _half_width(scale * (OUTLIER_SCALE if outliers else 1), tail_mass)
+        shares = ((1 - outliers, scale), (outliers, OUTLIER_SCALE * scale))
+        edges = np.array([sum(q * _upper_tail((s - 0.5) / x) for q, x in shares) for s in range(1, width + 2)])
         side = edges[:-1] - edges[1:]
-        middle = math.erf(0.5 / scale * math.sqrt(0.5))
+        middle = sum(q * math.erf(0.5 / x * math.sqrt(0.5)) for q, x in shares)
         pmf = np.concatenate((side[::-1], [middle], side))
         cdf, offset = _trimmed_row(pmf, -width, float(edges[-1]), float(edges[-1]))
         rows.append(cdf)

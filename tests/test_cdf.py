@@ -171,6 +171,18 @@ def test_gaussian_rows_of_tiny_scale_lose_less_than_three_units():
         assert 0 < lost < 3 / TOTAL * math.log2(math.e)
 
 
+@pytest.mark.parametrize("scale", [0.11, 0.5, 4.0, 40.0])
+def test_outliers_are_one_symbol_in_a_hundred_of_twice_the_scale(scale):
+    symbols, narrow = gaussian_pmf(scale)
+    wide = np.interp(symbols, *gaussian_pmf(2 * scale), left=0, right=0)
+    pmf = 0.99 * narrow + 0.01 * wide
+    entropy = -(pmf[pmf > 0] * np.log2(pmf[pmf > 0])).sum()
+    lost = (pmf * code_length(gaussian_tables(np.array([scale]), outliers=0.01), 0, symbols)).sum() - entropy
+    assert -1e-5 < lost < max(1e-3 * entropy, 5 / TOTAL * math.log2(math.e))
+    without = (pmf * code_length(gaussian_tables(np.array([scale])), 0, symbols)).sum() - entropy
+    assert without > lost
+
+
 GOLDEN_ROW_24 = [2, 10, 55, 231, 778, 2101, 4549, 7900, 11000, 12283, 11000, 7900, 4549, 2101, 778, 231, 55, 10, 2, 1]
 
 
@@ -201,6 +213,8 @@ def test_gaussian_tables_respect_tail_mass_and_int16():
 def test_gaussian_tables_refuse(scales, tail_mass):
     with pytest.raises(ModelError, match="cdf tables"):
         gaussian_tables(np.array(scales), tail_mass)
+    with pytest.raises(ModelError):
+        gaussian_tables(np.array([1.0]), outliers=1.0)
 
 
 def logistic_channels(slopes, medians, ends=30.0):

@@ -150,7 +150,7 @@ def test_rows_are_chosen_as_scales_are_wrong(steps):
     table = default_scale_table()
     true = np.exp(rng.uniform(np.log(0.5), np.log(20), (1, 32, 40, 40)))
     y = rng.normal(0, true)
-    costs = RowCosts(table)
+    costs = RowCosts(table, gaussian_tables(table))
     costs.add(y + 3.25, np.full_like(y, 3.25), true * (table[1] / table[0]) ** steps)
     assert costs.best() == pytest.approx(0.5 + steps, abs=0.126)
 
@@ -161,9 +161,9 @@ def test_costs_are_what_the_coder_writes(hedge):
     table = default_scale_table()
     scale = np.exp(rng.uniform(np.log(0.05), np.log(60), 100_000))
     y = rng.normal(0, scale * np.where(rng.random(len(scale)) < 0.01, 9, 1))  # some need an escape
-    costs = RowCosts(table)
+    tables = gaussian_tables(table, outliers=0.01)
+    costs = RowCosts(table, tables)
     costs.add(y, 0.0, scale)
-    tables = gaussian_tables(table)
     rows = np.searchsorted(row_borders(table, hedge), scale).astype(np.uint16)
     symbols = np.rint(y).astype(np.int16)
     size = tables.starts[rows + 1] - tables.starts[rows] - 2

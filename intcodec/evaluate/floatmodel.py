@@ -1,10 +1,10 @@
 """A float checkpoint as a contestant: our zoo in float32, its latents rounded and really coded.
 
-The bytes are those of our range coder with tables made from the checkpoint. A Gaussian's row of the scale table can be
-chosen in two ways, and both are counted: as the integer model made of this checkpoint chooses it ("bytes", so that a
-comparison shows what conversion costs and nothing else), and as CompressAI does ("compressai_bytes"). "ideal_bytes" is
-the code length under the model's own likelihoods, which no coder reaches. Nothing here decodes the float bytes: that
-this is not safe across machines is why the project exists.
+The bytes are those of our range coder. Which row of which table codes a symbol of a Gaussian can be chosen two ways,
+and both are counted: as the integer model made of this checkpoint does it ("bytes": a comparison shows what conversion
+costs and nothing else), and as CompressAI does ("compressai_bytes"). "ideal_bytes" is the code length under the
+model's own likelihoods, which no coder of that model reaches. Nothing here decodes the float bytes: that this is not
+safe across machines is why the project exists.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -52,7 +53,7 @@ class FloatModel:
         path: a checkpoint in CompressAI's format.
         threads: threads of torch; None leaves it to torch.
         converted: integer networks by the SHA-256 of the checkpoint that they were made of; without one of this
-            checkpoint the rows are CompressAI's.
+            checkpoint tables and rows are CompressAI's.
 
     Raises:
         InputError: it cannot be read, or is of no architecture that pictures are coded with.
@@ -76,11 +77,10 @@ class FloatModel:
             torch.set_num_threads(threads)
         self._factorized = _factorized_tables(self.net.entropy_bottleneck)
         scales = default_scale_table()
-        self._gaussian = gaussian_tables(scales)
-        self._borders = self._wide_borders = scales[:-1]
+        self._compressai = self._ours = _Rows(gaussian_tables(scales), scales[:-1])
         if self.sha256 in converted:
-            self._borders = _borders_of(converted[self.sha256], self._borders)
-            self.key += f" borders {hashlib.sha256(self._borders.tobytes()).hexdigest()[:16]}"
+            self._ours = _rows_of(converted[self.sha256]) or self._ours
+            self.key += f" rows {self._ours.digest}"
 
     def code(self, picture: Picture) -> Outcome:
         """Code a picture and reconstruct it, rounded to 8 bits."""
@@ -109,7 +109,7 @@ class FloatModel:
             scales, means = hyper.chunk(2, dim=1)
         y_hat = torch.round(y - means) + means
         symbols = _symbols(torch.round(y - means))
-        size, wide = (z_size + self._size(symbols, scales, b) for b in (self._borders, self._wide_borders))
+        size, wide = (z_size + rows.size(symbols, scales) for rows in (self._ours, self._compressai))
         ideal = z_ideal + _ideal_bytes(net.gaussian_conditional.likelihood(y_hat, scales, means))
         return y_hat, {"bytes": size, "compressai_bytes": wide, "ideal_bytes": ideal}
 
@@ -120,11 +120,6 @@ class FloatModel:
         symbols = _symbols(z_hat - bottleneck.medians.view(1, -1, 1, 1))
         rows = np.broadcast_to(np.arange(z.shape[1], dtype=np.uint16), symbols.shape)
         return z_hat, len(encode(symbols, rows, self._factorized)), _ideal_bytes(likelihoods)
-
-    def _size(self, symbols: Symbols, scales: Tensor, borders: NDArray[np.float64]) -> int:
-        """Return the bytes of Gaussian symbols; a border is the largest scale that the row before it codes."""
-        rows = np.searchsorted(borders, scales[0].permute(1, 2, 0).double().numpy(), side="left")
-        return len(encode(symbols, rows.astype(np.uint16), self._gaussian))
 
 
 def _walk(net: AutoregressivePrior, y: Tensor, hyper: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,10 +150,27 @@ def _ideal_bytes(likelihoods: Tensor) -> float:
     return float(-torch.log(likelihoods).double().sum()) / (8 * math.log(2))
 
 
-def _borders_of(network: Network, default: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the scale up to which a network uses each row of its table; `default` where it predicts no scales."""
-    rows = (row for _, row in network.rows() if isinstance(row, ScaleIndex))
-    return next((row.thresholds * 2.0**-FRACTION for row in rows), default)
+@dataclass(frozen=True)
+class _Rows:
+    """Tables for Gaussians, and the scale up to which each row but the last is used."""
+
+    tables: CdfTables
+    borders: NDArray[np.float64]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.tables.cdf.tobytes() + self.borders.tobytes()).hexdigest()[:16]
+
+    def size(self, symbols: Symbols, scales: Tensor) -> int:
+        """Return the bytes of symbols int16[H, W, C] of scales [1, C, H, W]."""
+        rows = np.searchsorted(self.borders, scales[0].permute(1, 2, 0).double().numpy(), side="left")
+        return len(encode(symbols, rows.astype(np.uint16), self.tables))
+
+
+def _rows_of(network: Network) -> _Rows | None:
+    """Return the rows that an integer model uses; None where it predicts no scales."""
+    found = (row for _, row in network.rows() if isinstance(row, ScaleIndex))
+    return next((_Rows(network.tables["y"], row.thresholds * 2.0**-FRACTION) for row in found), None)
 
 
 def _factorized_tables(bottleneck: EntropyBottleneck) -> CdfTables:

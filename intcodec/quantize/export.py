@@ -99,20 +99,20 @@ def quantize(
     if isinstance(float_model, ScaleSpaceFlow):
         return quantize_video(arch, float_model, cast("Iterable[Sequence[np.ndarray]]", pictures), precision)
     codec = lower_model(arch, float_model)
-    precision, costs = precision or Precision(), None
+    precision, tables, costs = precision or Precision(), _tables(codec), None
     if codec.scale_table is not None and precision.hedge is None:
-        costs = RowCosts(codec.scale_table)
+        costs = RowCosts(codec.scale_table, tables["y"])
     magnitudes = calibrate(codec, cast("Iterable[np.ndarray]", pictures), costs)
     if costs is not None:
         precision = replace(precision, hedge=costs.best())
     graphs, latents = fold_codec(codec, magnitudes, precision)
-    return Network(arch, graphs, latents, _tables(codec))
+    return Network(arch, graphs, latents, tables)
 
 
 def _tables(codec: FloatCodec) -> dict[str, cdf.CdfTables]:
     tables = {codec.factorized: cdf.factorized_tables(**codec.density)}
     if codec.scale_table is not None:
-        tables["y"] = cdf.gaussian_tables(codec.scale_table)
+        tables["y"] = cdf.gaussian_tables(codec.scale_table, outliers=cdf.OUTLIERS)
     return tables
 
 

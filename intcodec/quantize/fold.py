@@ -7,7 +7,7 @@ result afterwards without any of this code.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any
 
@@ -41,6 +41,7 @@ from intcodec.quantize.rows import (
     FloatConv,
     FloatGate,
     FloatGdn,
+    FloatGraph,
     FloatRescale,
     FloatScaleIndex,
 )
@@ -48,6 +49,8 @@ from intcodec.quantize.scales import row_borders
 
 #: LeakyReLU slope 0.01 in units of 2**-16.
 LEAKY_SLOPE = 655
+#: Bits of activations that only sums and products of at most so many terms read.
+WIDE_BITS, WIDE_TERMS = 14, 128
 
 
 @dataclass(frozen=True)
@@ -115,12 +118,27 @@ def fold_codec(
     graphs = {}
     for graph in codec.graphs.values():
         inside = dict(sources)
-        rows = [_fold_row(row, inside, magnitudes, precision) for row in graph.rows]
+        finer, wide = replace(precision, activation_bits=WIDE_BITS), _wide(graph)
+        rows = [_fold_row(row, inside, magnitudes, finer if row.name in wide else precision) for row in graph.rows]
         inputs = tuple(sources[name].spec for name in graph.inputs)
         graphs[graph.name] = Graph(graph.name, inputs, tuple(rows), graph.outputs)
         for name in graph.outputs:
             sources[name] = inside[name]
     return graphs, latents
+
+
+def _wide(graph: FloatGraph) -> set[str]:
+    """Return the tensors that are read only where more bits cost nothing: by sums, and by products of few terms.
+
+    That is the path around and through an attention block, whose sums of many steps would each add a rounding.
+    """
+    wide = {row.name for row in graph.rows} - set(graph.outputs)
+    for row in graph.rows:
+        few = isinstance(row, FloatConv) and row.weight[0].size <= WIDE_TERMS
+        if not few and not isinstance(row, (FloatAdd, FloatGate)):
+            wide.discard(row.input)
+            wide.discard(getattr(row, "other", ""))
+    return wide
 
 
 def _latent(codec: FloatCodec, name: str, largest: Float, precision: Precision) -> tuple[Latent, Source]:

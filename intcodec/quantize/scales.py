@@ -31,9 +31,10 @@ def row_borders(scale_table: Float, hedge: float) -> Float:
 class RowCosts:
     """The code length of latents under every choice of borders."""
 
-    def __init__(self, scale_table: Float) -> None:
+    def __init__(self, scale_table: Float, tables: cdf.CdfTables) -> None:
+        """Begin with no latents; `tables` has a row for each scale of the table."""
         self._table = scale_table
-        self._bits, self._first = _bits_of_rows(cdf.gaussian_tables(scale_table))
+        self._bits, self._first = _bits_of_rows(tables)
         self.total = np.zeros(len(HEDGES))  # bits, for each of HEDGES
 
     def add(self, y: NDArray[Any], mean: NDArray[Any] | float, scale: NDArray[Any]) -> None:
