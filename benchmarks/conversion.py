@@ -7,9 +7,9 @@ those of the entropy coder's sections, which is what CompressAI's strings are; t
 checksums) is stated beside. CompressAI runs the same checkpoint with its own coder, and its picture is rounded to 8
 bits as ours is. The exit code is 1 if a bar is missed.
 
-A hyperprior model's bytes hold a gain that is no property of conversion: ours picks rows of the scale table otherwise
-than CompressAI (`intcodec.quantize.fold.row_borders`). `--precision hedge=0` picks as CompressAI does: what is left is
-the loss of conversion alone.
+A hyperprior model's bytes hold a gain that is no property of conversion: ours has tables that expect outliers, and its
+borders between them where calibration pictures become smallest. `intcodec eval --checkpoint` gives the float model the
+same, and shows the loss of conversion alone (docs/eval.md).
 """
 
 from __future__ import annotations
