@@ -280,7 +280,26 @@ static TARGET void roots(const IcRoots *g) {
 }
 
 static TARGET void add(const IcPair *g) { IC_PAIR_BODY(g, ic_sum); }
-static TARGET void gate(const IcPair *g) { IC_PAIR_BODY(g, ic_product); }
+/* IC_PAIR_BODY of ic_product, whose look-up gcc does not turn into a gather. */
+static TARGET void gate(const IcPair *g) {
+    if (!g->out16 || g->channels % 16) {
+        IC_PAIR_BODY(g, ic_product);
+        return;
+    }
+    const __m512i lo = _mm512_set1_epi32(g->lo), hi = _mm512_set1_epi32(g->hi), zero = _mm512_setzero_si512();
+    const __m512i table_lo = _mm512_set1_epi32(g->table_lo), table_last = _mm512_set1_epi32(g->table_last);
+    for (ptrdiff_t p = 0, at = 0; p < g->pixels; p++)
+        for (int c = 0; c < g->channels; c += 16, at += 16) {
+            const __m512i a = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(g->a + at)));
+            const __m512i b = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(g->b + at)));
+            const __m512i i = _mm512_min_epi32(_mm512_max_epi32(_mm512_sub_epi32(b, table_lo), zero), table_last);
+            const __m512i v = _mm512_mullo_epi32(a, _mm512_i32gather_epi32(i, g->table, 4));
+            __m512i y = _mm512_add_epi32(v, _mm512_loadu_si512(g->half + c));
+            y = _mm512_srav_epi32(y, _mm512_loadu_si512(g->shift + c));
+            y = _mm512_min_epi32(_mm512_max_epi32(y, lo), hi);
+            _mm256_storeu_si256((__m256i *)(g->out16 + at), _mm512_cvtepi32_epi16(y));
+        }
+}
 static TARGET void index_of(int32_t *v, int count, const int32_t *threshold, int thresholds) {
     ic_index_body(v, count, threshold, thresholds);
 }

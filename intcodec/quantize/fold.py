@@ -57,13 +57,15 @@ WIDE_BITS, WIDE_TERMS = 14, 128
 class Precision:
     """Bit widths and head room of a conversion, and how it picks the CDF rows of scales.
 
-    `hedge` is where the borders between rows lie (`intcodec.quantize.scales.row_borders`); None: where calibration
-    pictures become smallest.
+    `unsigned_max` is the largest activation where none is negative: as large as the larger Winograd tiles of the native
+    engine take. `hedge` is where the borders between rows lie (`intcodec.quantize.scales.row_borders`); None is where
+    calibration pictures become smallest.
     """
 
     activation_bits: int = 12
     weight_bits: int = 12
     latent_bits: int = 13
+    unsigned_max: int = 2730
     margin: float = 1.25
     hedge: float | None = None
 
@@ -118,7 +120,7 @@ def fold_codec(
     graphs = {}
     for graph in codec.graphs.values():
         inside = dict(sources)
-        finer, wide = replace(precision, activation_bits=WIDE_BITS), _wide(graph)
+        finer, wide = replace(precision, activation_bits=WIDE_BITS, unsigned_max=2**WIDE_BITS - 1), _wide(graph)
         rows = [_fold_row(row, inside, magnitudes, finer if row.name in wide else precision) for row in graph.rows]
         inputs = tuple(sources[name].spec for name in graph.inputs)
         graphs[graph.name] = Graph(graph.name, inputs, tuple(rows), graph.outputs)
@@ -202,7 +204,7 @@ def fold_add(row: FloatAdd, a: Float, b: Float, largest: Float, precision: Preci
         ups = [up - step.clip(None, 0) for up in ups]
         return _add(row, ups, step.clip(0, None), row.fixed.lo, row.fixed.hi), np.full(len(a), row.fixed.scale)
     top = precision.activation_max
-    hi, lo = (2 * top + 1, 0) if row.relu else (top, -top)
+    hi, lo = (precision.unsigned_max, 0) if row.relu else (top, -top)
     shift = np.ceil(np.log2(_floor_scale(largest * precision.margin / hi) / finer) - 1e-9).clip(0, 29)
     return _add(row, ups, shift, lo, hi), finer * 2.0**shift
 
@@ -279,7 +281,7 @@ def _conv_range(row: FloatConv, largest: Float | None, precision: Precision) -> 
         return fixed.lo, fixed.hi, np.full(len(row.bias) // row.upsample**2, fixed.scale)
     assert largest is not None
     top = precision.activation_max
-    hi = 2 * top + 1 if row.activation in ("relu", "clamp") else top
+    hi = precision.unsigned_max if row.activation in ("relu", "clamp") else top
     lo = {"": -top, "relu": 0, "clamp": 0, "leaky": -32768}[row.activation]
     wanted = largest * precision.margin
     if row.activation == "clamp":
