@@ -129,8 +129,8 @@ def _report(
         notes.append(f"published: {source()}")
     if floats:
         notes.append(
-            "float: our zoo in float32, latents rounded and coded by our range coder with the integer model's choice "
-            "of rows of the scale table; CompressAI chooses wider rows, which is stated beside"
+            "float: our zoo in float32, latents rounded and coded by our range coder, with the tables of the integer "
+            "model made of the checkpoint, if it is here; what CompressAI's tables would give is stated beside"
         )
     losses = _losses(models, floats, dict(zip(contestants, results.rows, strict=True)))
     return Report(

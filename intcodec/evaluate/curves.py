@@ -127,9 +127,9 @@ class Loss:
         model: label of the integer model.
         pictures: how many.
         bytes: mean of the coded sections, ours.
-        float_bytes: mean of the float model's, with the same choice of rows of the scale table.
+        float_bytes: mean of the float model's, with the same tables and choice of rows.
         bytes_percent: difference of the means.
-        compressai_percent: the same against CompressAI's choice of rows.
+        compressai_percent: the same against plain Gaussian tables and CompressAI's choice of rows.
         psnr: mean, dB.
         float_psnr: mean, dB.
         slope: dPSNR / dln(rate) that `equivalent` uses, dB; None where no curve is known.
