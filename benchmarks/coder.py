@@ -16,8 +16,8 @@ from typing import Any
 import constriction
 import numpy as np
 
-from intcodec.cdf import CdfTables, default_scale_table, gaussian_tables, quantize_pmf
-from intcodec.rangecoder import Decoder, Encoder, decode, encode, lanes_for
+from intcodec.entropy.cdf import CdfTables, default_scale_table, gaussian_tables, quantize_pmf
+from intcodec.entropy.rangecoder import Decoder, Encoder, decode, encode, lanes_for
 
 ROUNDS = 12
 CENTRE = 26  # the row of the single-model comparison: scale 2.7

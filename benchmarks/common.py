@@ -113,7 +113,7 @@ def export(arch: str, settings: dict[str, Any] | None, pictures: Iterable[np.nda
         pictures: calibration pictures uint8[H, W, 3]; None is the generated set.
     """
     from intcodec import zoo
-    from intcodec.model import Model
+    from intcodec.modelfile.model import Model
     from intcodec.quantize import export, fold, synthetic
 
     chosen = pictures

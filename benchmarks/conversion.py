@@ -26,7 +26,7 @@ import numpy as np
 from common import ARCHS, MORE_ARCHS, OUT, Peer, checkpoint, kodak, model_path, psnr, read, sha256, table, write_whole
 
 import intcodec
-from intcodec import bitstream
+from intcodec.coding import bitstream
 
 #: The bars: what conversion may cost at most, in percent of the bytes and in dB.
 BYTES_BAR, PSNR_BAR = 0.1, -0.01

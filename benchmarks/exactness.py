@@ -20,12 +20,12 @@ import numpy as np
 import onnxruntime
 from common import kodak, read
 
-from intcodec.codec import Codec, default_model
+from intcodec.coding.latents import from_symbols, to_symbols
 from intcodec.engines import create
 from intcodec.engines.native import NativeEngine, isa_levels
-from intcodec.latents import from_symbols, to_symbols
-from intcodec.model import Model
-from intcodec.onnxgraphs import build
+from intcodec.modelfile.model import Model
+from intcodec.network.onnxgraph import build
+from intcodec.pictures.codec import Codec, default_model
 
 #: Pixels up to which the reference, which is slow, codes a picture too.
 SMALL = 128 * 128
@@ -85,7 +85,7 @@ def compare(network, reference, others, picture):
 def check_model(name, model, pictures):
     """Compare all engines on all pictures, tensor by tensor and file by file."""
     network = model.network
-    engines = {e: create(e, model, 2) for e in ("native", "onnxruntime", "reference")}
+    engines = {e: create(e, model.network, 2) for e in ("native", "onnxruntime", "reference")}
     others = {"native": engines["native"], "onnxruntime": Exposed(network)}
     fast = [Codec(model, engines["onnxruntime"])]
     fast += [Codec(model, NativeEngine(network, t, isa=isa)) for isa, here in isa_levels() if here for t in (1, 2, 3)]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from intcodec.engines.native import NativeEngine, isa_levels
-from intcodec.network import Concat, Conv, Gdn, Graph, Network, TensorSpec
+from intcodec.network.graph import Concat, Conv, Gdn, Graph, Network, TensorSpec
 
 X = 2047
 LAYERS = ((192, 128), (128, 128), (128, 128), (128, 3))

@@ -37,13 +37,13 @@ from common import ARCHS, MORE_ARCHS, OUT, Missing, Peer, checkpoint, kodak, mod
 import intcodec
 from intcodec.engines import create
 from intcodec.engines.native import NativeEngine, isa_levels
-from intcodec.model import Model
+from intcodec.modelfile.model import Model
 
 #: Seconds by column: "encode", "checked", "decode".
 Times = dict[str, float]
 COLUMNS = ("encode", "checked", "decode")
 PEER = "CompressAI"
-#: Names of the graphs' inputs, as in intcodec.network.
+#: Names of the graphs' inputs, as in intcodec.network.graph.
 INPUTS = {"g_a": "x", "h_a": "y", "h_s": "z_hat", "g_s": "y_hat"}
 #: Share of the machine that others may use before the figures are not worth quoting.
 BUSY = 0.05
@@ -58,24 +58,25 @@ def mark(name):
     global begin
     now = time.perf_counter()
     stages[name], begin = now - begin, time.perf_counter()
-import intcodec.cli.main, intcodec.cli.decode, intcodec.embedded; mark("import the command line")
+import intcodec.cli.main, intcodec.cli.decode, intcodec.modelfile.embedded; mark("import the command line")
 source, target = sys.argv[1:]
-rung = intcodec.embedded.by_quality(None)
-intcodec.embedded.read_ahead(rung); mark("begin to read the model")
+rung = intcodec.modelfile.embedded.by_quality(None)
+intcodec.modelfile.embedded.read_ahead(rung); mark("begin to read the model")
 import numpy; mark("import numpy")
 import PIL.Image; mark("import Pillow")
-import intcodec.images, intcodec.codec, intcodec.model, intcodec.selftest, intcodec.engines.native
+import intcodec.pictures.images, intcodec.pictures.codec, intcodec.modelfile.model, intcodec.modelfile.selftest
+import intcodec.engines.native
 mark("import the codec")
-bundle = intcodec.embedded.bundle(rung); mark("wait for the model")
-model = intcodec.model.Model.load(bundle); mark("check the model")
-engine = intcodec.engines.create("native", model)
+bundle = intcodec.modelfile.embedded.bundle(rung); mark("wait for the model")
+model = intcodec.modelfile.model.Model.load(bundle); mark("check the model")
+engine = intcodec.engines.create("native", model.network)
 for graph in ("h_s", "g_s"):
     engine._native(graph)
 mark("pack the weights")
-intcodec.selftest.self_test(model, engine, skip=intcodec.codec.ENCODER_GRAPHS); mark("self-test")
-codec = intcodec.codec.Codec(model, engine, decode_only=True)
+intcodec.modelfile.selftest.self_test(model, engine, skip=intcodec.pictures.codec.ENCODER_GRAPHS); mark("self-test")
+codec = intcodec.pictures.codec.Codec(model, engine, decode_only=True)
 picture = codec.decode(open(source, "rb").read()); mark("decode")
-intcodec.images.write_picture(open(target, "wb"), picture, target); mark("write the PNG")
+intcodec.pictures.images.write_picture(open(target, "wb"), picture, target); mark("write the PNG")
 import json; print(json.dumps(stages))
 """
 
@@ -298,7 +299,7 @@ def _mirrored(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def worker(step: str, threads: str, model: str, source: str, target: str = "") -> None:
     """Encode an .npy picture, or decode a file, and print the seconds and the memory before and at the peak."""
-    codec = intcodec.Codec(loaded := Model.load(model), engine := create("native", loaded, int(threads)))
+    codec = intcodec.Codec(loaded := Model.load(model), engine := create("native", loaded.network, int(threads)))
     for graph in loaded.network.graphs:
         engine._native(graph)  # packs the weights, which the first run would do
     given: Any = np.load(source) if step == "encode" else Path(source).read_bytes()

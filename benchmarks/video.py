@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from common import DATA, OUT, REPO, checkpoint, model_path, psnr, read, require, table
 
-from intcodec.framecodec import load_video
+from intcodec.clips.framecodec import load_video
 
 SIZE = 384, 640
 BYTES_BAR, PSNR_BAR = 0.3, -0.03

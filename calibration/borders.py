@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 from common import ARCHS, MORE_ARCHS, checkpoint, kodak, read, table
 from compare import crops
 
-from intcodec import cdf, zoo
+from intcodec import zoo
+from intcodec.entropy import cdf
 from intcodec.quantize.calibrate import calibrate
 from intcodec.quantize.export import SYNTHETIC_COUNT
 from intcodec.quantize.lower import lower_model

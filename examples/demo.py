@@ -20,7 +20,7 @@ import numpy as np
 
 import intcodec
 from intcodec.engines import ENGINES
-from intcodec.images import read_picture, write_picture
+from intcodec.pictures.images import read_picture, write_picture
 
 OUT = Path(__file__).resolve().parent.parent / "out"
 #: Pixels up to which the reference engine, slow on purpose, takes part.

@@ -23,17 +23,18 @@ import zipfile
 from common import tiny, tinyvideo
 from edits import Source, edit
 
-from intcodec import description, tensorfile
-from intcodec.bounds import prove
-from intcodec.bundle import MANIFEST, NETWORK
+from intcodec.base.errors import IntCodecError
 from intcodec.cli.info import describe_model, print_facts
-from intcodec.codec import Codec, load
+from intcodec.clips.framecodec import VideoCodec, load_video
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.errors import IntCodecError
-from intcodec.framecodec import VideoCodec, load_video
-from intcodec.limits import check_test, check_weights
-from intcodec.model import METADATA_KEY, Model, write_network
-from intcodec.selftest import DEFAULT_SIZE, SIZES, make_vectors
+from intcodec.modelfile import tensorfile
+from intcodec.modelfile.container import MANIFEST, NETWORK
+from intcodec.modelfile.model import METADATA_KEY, Model, write_network
+from intcodec.modelfile.selftest import DEFAULT_SIZE, SIZES, make_vectors
+from intcodec.network import description
+from intcodec.network.limits import check_test, check_weights
+from intcodec.network.proof import prove
+from intcodec.pictures.codec import Codec, load
 
 PICTURE = tiny.picture(9, 20)
 GOOD = {arch: description.describe(tiny.network(arch, 0, 2, 3)) for arch in tiny.ARCHS}

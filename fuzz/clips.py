@@ -14,9 +14,9 @@ from unittest import mock
 
 from common import ROOT
 
-from intcodec.errors import IntCodecError
-from intcodec.video.bytesource import ByteSource
-from intcodec.video.container import ChunkReader
+from intcodec.base.errors import IntCodecError
+from intcodec.clips.bytesource import ByteSource
+from intcodec.clips.container import ChunkReader
 
 __all__ = ["ROOT", "one_input"]
 

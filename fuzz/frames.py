@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from common import ROOT, tinyvideo
 
+from intcodec.base.errors import BitstreamError, IntCodecError
+from intcodec.clips.framecodec import CodedFrame, FrameDecoder, VideoCodec
 from intcodec.engines.native import NativeEngine
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.errors import BitstreamError, IntCodecError
-from intcodec.framecodec import CodedFrame, FrameDecoder, VideoCodec
 
 __all__ = ["ROOT", "one_input"]
 

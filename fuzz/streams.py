@@ -16,11 +16,11 @@ from zlib import crc32
 
 from common import tiny
 
-from intcodec import bitstream
-from intcodec.codec import Codec
+from intcodec.base.errors import BitstreamError, IntCodecError
+from intcodec.coding import bitstream
 from intcodec.engines.native import NativeEngine
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.errors import BitstreamError, IntCodecError
+from intcodec.pictures.codec import Codec
 
 MAX_PIXELS = 2**12
 REPAIR, FORGE = 4, 8

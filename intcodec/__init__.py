@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from intcodec.errors import (
+from intcodec.base.errors import (
     BitstreamError,
     InputError,
     IntCodecError,
@@ -24,8 +24,8 @@ from intcodec.errors import (
 )
 
 if TYPE_CHECKING:
-    from intcodec.codec import DEFAULT_MAX_PIXELS, Codec, load, load_for
-    from intcodec.framecodec import VideoCodec, load_video
+    from intcodec.clips.framecodec import VideoCodec, load_video
+    from intcodec.pictures.codec import DEFAULT_MAX_PIXELS, Codec, load, load_for
 
     __version__: str
 
@@ -57,11 +57,11 @@ def __getattr__(name: str) -> Any:
         except PackageNotFoundError:
             return "0+unknown"
     if name in {"Codec", "DEFAULT_MAX_PIXELS", "load", "load_for"}:
-        from intcodec import codec
+        from intcodec.pictures import codec
 
         return getattr(codec, name)
     if name in {"VideoCodec", "load_video"}:
-        from intcodec import framecodec
+        from intcodec.clips import framecodec
 
         return getattr(framecodec, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,10 +18,10 @@ from typing import Any
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
+from intcodec.base.files import write_bytes  # noqa: E402
 from intcodec.evaluate.curves import Curve, Point, psnr_at  # noqa: E402
 from intcodec.evaluate.report import table  # noqa: E402
-from intcodec.files import write_bytes  # noqa: E402
-from intcodec.model import Model  # noqa: E402
+from intcodec.modelfile.model import Model  # noqa: E402
 from intcodec.zoo import guess_architecture, read_state  # noqa: E402
 
 MODELS, CARDS, OUT = REPO / "intcodec" / "models", REPO / "docs" / "models", REPO / "out" / "ladder"

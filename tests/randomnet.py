@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from intcodec.network import Add, Concat, Conv, Gate, Gdn, Graph, Network, Rescale, Row, ScaleIndex, TensorSpec
+from intcodec.network.graph import Add, Concat, Conv, Gate, Gdn, Graph, Network, Rescale, Row, ScaleIndex, TensorSpec
 
 LIMIT = 2**31 - 1
 RANGES = {"conv": [(-2047, 2047), (0, 2047), (0, 255), (-32767, 32767), (-(2**30), 2**30)]}

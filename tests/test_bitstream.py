@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intcodec.bitstream import MAX_SECTION, MAX_SIDE, Bitstream, parse, read_varint, serialize, write_varint
-from intcodec.errors import BitstreamError
+from intcodec.base.errors import BitstreamError
+from intcodec.coding.bitstream import MAX_SECTION, MAX_SIDE, Bitstream, parse, read_varint, serialize, write_varint
 
 KNOWN = Bitstream(bytes(range(8)), 768, 512, (b"\x01\x02", b"\x03"), 0x11223344, 0x55667788)
 # Written out by hand from the table in docs/bitstream.md; the two checksums by the bit loop below.

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from intcodec import bounds
+from intcodec.base.errors import ModelError
 from intcodec.engines import reference
-from intcodec.errors import ModelError
-from intcodec.network import Conv, Gdn, Graph, Latent, Network, TensorSpec
+from intcodec.network import proof as bounds
+from intcodec.network.graph import Conv, Gdn, Graph, Latent, Network, TensorSpec
 
 SPEC = TensorSpec("x", 6, -2047, 2047)
 

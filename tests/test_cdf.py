@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intcodec.cdf import (
+from intcodec.base.errors import ModelError
+from intcodec.entropy.cdf import (
     TOTAL,
     CdfTables,
     default_scale_table,
@@ -13,7 +14,6 @@ from intcodec.cdf import (
     gaussian_tables,
     quantize_pmf,
 )
-from intcodec.errors import ModelError
 
 
 def arrays(cdf, starts, offsets):

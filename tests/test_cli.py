@@ -17,11 +17,14 @@ import tiny
 from PIL import Image
 
 import intcodec
-from intcodec import bitstream, codec, files, framecodec
+from intcodec.base import files
 from intcodec.cli.common import ENGINE_NAMES
 from intcodec.cli.main import main
+from intcodec.clips import framecodec
+from intcodec.coding import bitstream
 from intcodec.engines import ENGINES
 from intcodec.engines.reference import ReferenceEngine
+from intcodec.pictures import codec
 
 RGB = tiny.picture(20, 30)
 Run = Callable[..., tuple[int, str, str]]
@@ -326,7 +329,7 @@ _RUNNER = """
 import sys
 sys.path[:0] = {path!r}
 import tiny
-from intcodec import codec
+from intcodec.pictures import codec
 from intcodec.cli.common import ENGINE_NAMES
 from intcodec.cli.main import main
 from intcodec.engines import ENGINES

@@ -12,16 +12,16 @@ import pytest
 import tinyvideo
 
 from intcodec import load_video
-from intcodec.codec import Codec, load
+from intcodec.base.errors import BitstreamError, InputError, LimitError, ModelError, WrongModelError
+from intcodec.clips.clip import ClipReader, ClipWriter
+from intcodec.clips.colour import Chroma, Colour, Matrix
+from intcodec.clips.container import ChunkReader, ChunkWriter, ClipHeader, Index, frame_limit
+from intcodec.clips.framecodec import CodedFrame, VideoCodec, load_either, shown
+from intcodec.clips.frames import FrameFormat
 from intcodec.engines import create
 from intcodec.engines.native import NativeEngine, isa_levels
-from intcodec.errors import BitstreamError, InputError, LimitError, ModelError, WrongModelError
-from intcodec.framecodec import CodedFrame, VideoCodec, load_either, shown
-from intcodec.network import Network
-from intcodec.video.clip import ClipReader, ClipWriter
-from intcodec.video.colour import Chroma, Colour, Matrix
-from intcodec.video.container import ChunkReader, ChunkWriter, ClipHeader, Index, frame_limit
-from intcodec.video.frames import FrameFormat
+from intcodec.network.graph import Network
+from intcodec.pictures.codec import Codec, load
 
 SIZE = (37, 50)
 COUNT = 9
@@ -185,7 +185,7 @@ def test_frames_that_cannot_be_decoded() -> None:
 def test_models_are_told_apart() -> None:
     model = tinyvideo.bundle()
     with pytest.raises(ModelError, match="codes clips, not pictures"):
-        Codec(model, create("native", model))
+        Codec(model, create("native", model.network))
     assert isinstance(load_either(model.data, threads=1), VideoCodec)
     assert isinstance(load_video(model.data, engine="reference"), VideoCodec)
     with pytest.raises(ModelError, match="cannot code clips"):

@@ -15,10 +15,10 @@ import tinyvideo
 from PIL import Image
 
 from intcodec.cli.main import main
-from intcodec.images import read_picture
-from intcodec.video import sources
-from intcodec.video.colour import Chroma, Colour, Matrix
-from intcodec.video.frames import ColourChoice, FrameFormat
+from intcodec.clips import sources
+from intcodec.clips.colour import Chroma, Colour, Matrix
+from intcodec.clips.frames import ColourChoice, FrameFormat
+from intcodec.pictures.images import read_picture
 
 COUNT, HEIGHT, WIDTH = 5, 19, 34
 Run = Callable[..., tuple[int, str, str]]

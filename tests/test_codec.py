@@ -15,13 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import intcodec
-from intcodec import bitstream, bounds, latents, rangecoder
-from intcodec.codec import Codec, default_model, pad
+from intcodec.base.errors import BitstreamError, InputError, LimitError, ModelError, SelfTestError, WrongModelError
+from intcodec.coding import bitstream, latents
 from intcodec.engines import ENGINES
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.errors import BitstreamError, InputError, LimitError, ModelError, SelfTestError, WrongModelError
-from intcodec.model import Model
-from intcodec.network import Graph, Network
+from intcodec.entropy import rangecoder
+from intcodec.modelfile.model import Model
+from intcodec.network import proof as bounds
+from intcodec.network.graph import Graph, Network
+from intcodec.pictures.codec import Codec, default_model, pad
 
 SIZES = [(1, 1), (1, 2), (2, 1), (15, 16), (16, 16), (17, 16), (33, 17), (1, 100), (64, 80), (65, 63), (80, 128)]
 
@@ -339,7 +341,7 @@ def test_every_engine_writes_the_same_bytes_and_pixels(path: Path) -> None:
 
 
 def test_load_self_tests_the_engine(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("intcodec.engines.create", lambda name, model, threads: _WrongEverywhere(model.network))
+    monkeypatch.setattr("intcodec.engines.create", lambda name, network, threads: _WrongEverywhere(network))
     with pytest.raises(SelfTestError, match="reference"):
         intcodec.load(path)
 

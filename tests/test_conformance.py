@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from intcodec.base.errors import InputError
 from intcodec.cli.main import main
 from intcodec.conformance import archive, report, vectors
 from intcodec.conformance.replay import replay
 from intcodec.engines import create
 from intcodec.engines.native import NativeEngine
-from intcodec.errors import InputError
-from intcodec.model import Model
-from intcodec.selftest import digest
+from intcodec.modelfile.model import Model
+from intcodec.modelfile.selftest import digest
 
 ROOT = Path(__file__).with_name("conformance")
 TOOL = Path(__file__).parents[1] / "scripts" / "conformance" / "make_vectors.py"
@@ -148,7 +148,7 @@ def test_clips_that_decode_too_far_fail(tmp_path: Path) -> None:
     file = next(f for f in vectors.load(root) if f.name == "ssf2020")
     found = {
         o.case.removeprefix("ssf2020/"): str(o.problem)
-        for o in replay(file, lambda m: create("native", m, 1))
+        for o in replay(file, lambda m: create("native", m.network, 1))
         if o.problem
     }
     assert set(found) == {"bad-cut-frame", "bad-missing", "bad-trailing", "noise"}
@@ -220,7 +220,7 @@ def archive_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_archive_replays_as_the_folder_does(archive_file: Path, tmp_path: Path) -> None:
-    engine = report.Device("native", lambda m: create("native", m, 1))
+    engine = report.Device("native", lambda m: create("native", m.network, 1))
     packed = vectors.load(archive_file)
     found = report.run(packed, engine)
     assert not found.failures

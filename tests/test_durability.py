@@ -26,7 +26,7 @@ PATHS = f"import sys; sys.path[:0] = {[str(ROOT), str(ROOT / 'fuzz'), str(ROOT /
 #: Writes where the output will be, a piece at a time: what atomic_output is there to prevent.
 CARELESS = """
 import contextlib, time
-from intcodec import files
+from intcodec.base import files
 @contextlib.contextmanager
 def careless(path):
     with open(path, "w+b", buffering=0) as file:

@@ -12,12 +12,13 @@ import tiny
 from PIL import Image
 
 import intcodec
-from intcodec import bitstream, embedded
-from intcodec.bundle import NETWORK
+from intcodec.base.errors import InputError, ModelError, WrongModelError
 from intcodec.cli.main import main
-from intcodec.errors import InputError, ModelError, WrongModelError
-from intcodec.model import Model
-from intcodec.verify import verify
+from intcodec.coding import bitstream
+from intcodec.conformance.verify import verify
+from intcodec.modelfile import embedded
+from intcodec.modelfile.container import NETWORK
+from intcodec.modelfile.model import Model
 
 PACKAGE = Path(intcodec.__file__).parent
 LIMIT = 40_000_000

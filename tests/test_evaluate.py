@@ -21,11 +21,11 @@ import torch
 from PIL import Image
 
 import intcodec
-from intcodec import bitstream, zoo
+from intcodec import zoo
+from intcodec.base.errors import InputError
 from intcodec.cli.main import main
-from intcodec.codec import Codec
+from intcodec.coding import bitstream
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.errors import InputError
 from intcodec.evaluate import contestants, curves
 from intcodec.evaluate.contestants import OTHERS, IntegerModel, PillowCodec
 from intcodec.evaluate.curves import Curve, Point, bd_rate, equivalent_percent, psnr_at, slope_at
@@ -33,7 +33,8 @@ from intcodec.evaluate.metrics import MIN_SIDE, ms_ssim, psnr
 from intcodec.evaluate.published import published, source
 from intcodec.evaluate.run import evaluate, find_pictures
 from intcodec.evaluate.store import Store
-from intcodec.model import Model
+from intcodec.modelfile.model import Model
+from intcodec.pictures.codec import Codec
 from intcodec.quantize.export import VIDEO_ARCHITECTURES
 from intcodec.train.finish import fill_tables, settle_quantiles
 

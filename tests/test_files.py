@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from intcodec import files
-from intcodec.errors import InputError
+from intcodec.base import files
+from intcodec.base.errors import InputError
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,12 @@ import pytest
 import tinyvideo
 
 from intcodec import engines
-from intcodec.bounds import prove
+from intcodec.base.errors import InputError, ModelError
+from intcodec.clips.framecodec import REFERENCE_HI, REFERENCE_LO
 from intcodec.engines import flow
 from intcodec.engines.native import NativeEngine, isa_levels
-from intcodec.errors import InputError, ModelError
-from intcodec.framecodec import REFERENCE_HI, REFERENCE_LO
-from intcodec.network import Graph, Network, ScaleSpace, TensorSpec, Warp
+from intcodec.network.graph import Graph, Network, ScaleSpace, TensorSpec, Warp
+from intcodec.network.proof import prove
 
 TAPS = (17, 124, 590, 1792, 3490, 4358, 3490, 1792, 590, 124, 17)
 

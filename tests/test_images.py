@@ -15,8 +15,8 @@ import pytest
 import tiny
 from PIL import Image, ImageCms
 
-from intcodec.errors import InputError, IntCodecError, LimitError
-from intcodec.images import READS, WRITES, Loaded, check_output, read_picture, write_picture
+from intcodec.base.errors import InputError, IntCodecError, LimitError
+from intcodec.pictures.images import READS, WRITES, Loaded, check_output, read_picture, write_picture
 
 MAX = 2**20
 RGB = tiny.picture(24, 30)

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intcodec import latents
-from intcodec.network import Latent
+from intcodec.coding import latents
+from intcodec.network.graph import Latent
 
 
 def test_latent_formula_by_hand() -> None:

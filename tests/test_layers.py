@@ -1,7 +1,7 @@
-"""Arrows run one way: every module of intcodec has a floor and imports only from floors below its own.
+"""Packages are layers: each imports only from those before it, and no two modules import each other in a circle.
 
-Heavy packages are imported in few places, so that decoding needs none of them. Imports inside functions count as well;
-those under TYPE_CHECKING do not, as they are names for annotations and never run.
+Heavy packages from outside are imported in few places, so that decoding needs none of them. Imports inside functions
+and under TYPE_CHECKING count as well.
 """
 
 from __future__ import annotations
@@ -9,98 +9,43 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 import tiny
 
-from intcodec.model import Model
+from intcodec.modelfile.model import Model
 
 PACKAGE = Path(__file__).resolve().parent.parent / "intcodec"
 
-#: From the ground up. A new module goes on the lowest floor that is above all it imports. "" is intcodec/__init__.py.
-FLOORS = (
-    # the ground: words that everything else is said in
-    "errors _native _rangecoder",
-    "bitstream bundle cdf files",
-    "embedded network",
-    # one step each: computing, proving, coding, storing a network
-    "bounds description engines.columns engines.flow latents limits onnxgraphs.external rangecoder tensorfile",
-    "engines.reference",
-    "engines.native engines.onnx onnxgraphs.protobuf selftest wavefront",
-    "onnxgraphs.emitter",
-    "latentcoders",
-    "onnxgraphs.values",
-    "onnxgraphs.pairs",
-    "onnxgraphs.rows",
-    "onnxgraphs engines",
-    # whole things
-    "model",
-    "codec",
-    "framecodec",
-    "verify",
-    "",
-    # training frameworks
-    "zoo.layers",
-    "zoo.entropy zoo.transforms",
-    "zoo.video",
-    "zoo.models",
-    "zoo.architectures",
-    "zoo.checkpoint zoo.pretrained",
-    "zoo",
-    "quantize quantize.rows quantize.synthetic",
-    "quantize.lower quantize.scales",
-    "quantize.fold",
-    "quantize.calibrate",
-    "quantize.video",
-    "quantize.export",
-    # screens and files
-    "conformance",
-    "conformance.archive conformance.trace",
-    "conformance.vectors",
-    "conformance.cases",
-    "images",
-    "video video.bytesource video.colour",
-    "video.container video.frames",
-    "video.clip video.folders video.y4m",
-    "conformance.clips video.videofiles",
-    "conformance.replay video.sources",
-    "conformance.report",
-    "train.progress train.settings train.state",
-    "train.data train.finish train.objective train.warmstart",
-    "train.clips",
-    "train.material",
-    "train.loop",
-    "train",
-    "evaluate evaluate.contestants evaluate.metrics evaluate.store",
-    "evaluate.curves evaluate.floatmodel evaluate.run",
-    "evaluate.published evaluate.report",
-    "evaluate.plot",
-    "cli cli.common",
-    "cli.clips",
-    "cli.conformance cli.decode cli.encode cli.evaluate cli.export cli.info cli.train cli.verify",
-    "cli.main",
-    "__main__",
+#: From the ground up; each package's __init__ says what may live there. "" is intcodec/__init__.py, the public door.
+LAYERS = (
+    *("base", "_rangecoder", "entropy", "onnxwriter", "rows", "network", "_native", "engines", "modelfile", "coding"),
+    *("pictures", "clips", "", "zoo", "quantize", "train", "evaluate", "conformance", "cli", "__main__"),
 )
-FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names.split(" ")}
-
-#: What may import torch.
-TRAINING = ("zoo", "quantize", "train", "evaluate.floatmodel")
 #: Packages from outside and the only modules, or packages of modules, that may import them.
 OUTSIDE = {
-    "torch": TRAINING,
+    "torch": ("zoo", "quantize", "train", "evaluate.floatmodel"),
     "tqdm": ("quantize", "train"),
     "pytorch_msssim": ("train",),
-    "onnx": (),
     "onnxruntime": ("engines.onnx",),
-    "PIL": ("images", "quantize.export", "evaluate.contestants", "train.clips"),
+    "PIL": ("pictures.images", "quantize.export", "evaluate.contestants", "train.clips"),
     "bjontegaard": ("evaluate.curves",),
     "matplotlib": ("evaluate.plot",),
-    "av": ("video.videofiles",),
+    "av": ("clips.videofiles",),
 }
 #: Modules that must stay quick to import, so numpy is not for them.
-WITHOUT_NUMPY = ("", "__main__", "bitstream", "bundle", "cli", "embedded", "errors", "files")
+WITHOUT_NUMPY = ("", "__main__", "base.errors", "base.files", "cli", "coding.bitstream", "modelfile.container", "modelfile.embedded")
+    "",
+    "__main__",
+    "base.errors",
+    "base.files",
+    "coding.bitstream",
+    "cli",
+    "modelfile.container",
+    "modelfile.embedded",
+)
 
 
 def modules() -> dict[str, str]:
@@ -112,32 +57,16 @@ def modules() -> dict[str, str]:
     return found
 
 
-def running(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk a tree without what stands under `if TYPE_CHECKING`."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and ast.unparse(child.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
-            for other in child.orelse:
-                yield from running(other)
-        else:
-            yield from running(child)
-
-
-def imports(name: str, source: str, packages: frozenset[str]) -> set[str]:
-    """Return what a module imports, as full names: "numpy", "intcodec.cdf", "intcodec" for its __init__."""
+def imports(name: str, source: str, known: set[str]) -> set[str]:
+    """Return what a module imports, as full names: "numpy", "intcodec.entropy.cdf", "intcodec" for its __init__."""
     found = set()
-    for node in running(ast.parse(source)):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                here = ["intcodec", *(name.split(".") if name else [])]
-                up = here[: len(here) - node.level + (name in packages)]
-                base = ".".join([*up, *([node.module] if node.module else [])])
-            for alias in node.names:
-                inner = f"{base}.{alias.name}"
-                found.add(inner if inner.removeprefix("intcodec.") in FLOOR else base)
+            assert not node.level, f"{name}: imports are absolute here"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {i if i.removeprefix("intcodec.") in known else str(node.module) for i in inner}
     return found
 
 
@@ -146,75 +75,66 @@ def inside(name: str, places: tuple[str, ...]) -> bool:
 
 
 def complaint(name: str, target: str) -> str | None:
-    """Return what is wrong with module `name` importing `target`, if anything."""
-    top = target.partition(".")[0]
+    """Return what is wrong with module `name` importing `target`, if anything. Circles are found elsewhere."""
+    top, _, inner = target.partition(".")
     if top == "intcodec":
-        below = target.removeprefix("intcodec").removeprefix(".")
-        if below not in FLOOR:
-            return f"{name} imports {target}, which has no floor"
-        return None if FLOOR[below] < FLOOR[name] else f"{name} imports {target}, which is not below it"
+        here, there = (LAYERS.index(n.partition(".")[0]) for n in (name, inner))
+        return None if there <= here else f"{name} imports {target}, a layer above it"
     if top in sys.stdlib_module_names:
         return None
     if top == "numpy":
         return f"{name} imports numpy" if inside(name, WITHOUT_NUMPY) else None
-    if top not in OUTSIDE:
-        return f"{name} imports {top}, which nothing may"
-    return None if inside(name, OUTSIDE[top]) else f"{name} imports {top}, which only {OUTSIDE[top]} may"
+    return None if inside(name, OUTSIDE.get(top, ())) else f"{name} imports {top}, which it may not"
 
 
 def complaints(sources: dict[str, str]) -> list[str]:
     """Return everything that is wrong with a set of modules."""
-    found: list[str | None] = [f"{name} has no floor: give it one in FLOORS" for name in sources if name not in FLOOR]
-    packages = frozenset({"", *(name.rpartition(".")[0] for name in sources)})
-    for name in sources:
-        if name in FLOOR:
-            found += [complaint(name, target) for target in sorted(imports(name, sources[name], packages))]
-    return [text for text in found if text]
+    found = [f"{n} is in no layer" for n in sources if n.partition(".")[0] not in LAYERS]
+    arrows = {name: imports(name, source, set(sources)) for name, source in sources.items()}
+    found += [text for name in sources for t in sorted(arrows[name]) if not found and (text := complaint(name, t))]
+    local = {
+        n: {t.removeprefix("intcodec").lstrip(".") for t in a if t.startswith("intcodec")} for n, a in arrows.items()
+    }
+    try:
+        TopologicalSorter({n: targets - {n} for n, targets in local.items()}).prepare()
+    except CycleError as circle:
+        found.append(f"circle: {' - '.join(reversed(circle.args[1]))}")
+    return found
 
 
 def test_arrows_run_one_way() -> None:
     assert complaints(modules()) == []
 
 
-def test_floors_name_only_modules_that_exist() -> None:
-    assert set(FLOOR) - set(modules()) == {"_native", "_rangecoder"}
+def test_every_layer_is_there_and_says_what_may_live_in_it() -> None:
+    sources = modules()
+    assert {n.partition(".")[0] for n in sources} == set(LAYERS) - {"_native", "_rangecoder"}
+    assert all(ast.get_docstring(ast.parse(sources[n])) for n in LAYERS if n in sources and n != "__main__")
+
+
+CIRCLE = "circle: network.graph - network.proof - network.graph"
 
 
 @pytest.mark.parametrize(
     ("name", "source", "expected"),
     [
-        ("cdf", "from intcodec.network import Conv", "cdf imports intcodec.network, which is not below it"),
-        ("cdf", "from intcodec import network", "cdf imports intcodec.network, which is not below it"),
-        ("cdf", "from .network import Conv", "cdf imports intcodec.network, which is not below it"),
-        ("cdf", "from . import network", "cdf imports intcodec.network, which is not below it"),
-        ("engines", "from ..codec import load", "engines imports intcodec.codec, which is not below it"),
-        ("cdf", "import intcodec", "cdf imports intcodec, which is not below it"),
-        ("bounds", "from intcodec import latents", "bounds imports intcodec.latents, which is not below it"),
-        ("bounds", "import intcodec.news", "bounds imports intcodec.news, which has no floor"),
-        ("news", "", "news has no floor: give it one in FLOORS"),
-        ("codec", "import torch", f"codec imports torch, which only {TRAINING} may"),
-        ("codec", "def f():\n    from torch import nn", f"codec imports torch, which only {TRAINING} may"),
-        ("codec", "if not TYPE_CHECKING:\n    import scipy", "codec imports scipy, which nothing may"),
-        ("codec", "if TYPE_CHECKING:\n    pass\nelse:\n    import scipy", "codec imports scipy, which nothing may"),
-        ("verify", "import onnxruntime", "verify imports onnxruntime, which only ('engines.onnx',) may"),
-        ("onnxgraphsish", "import onnx", "onnxgraphsish has no floor: give it one in FLOORS"),
-        ("cli.decode", "import numpy as np", "cli.decode imports numpy"),
+        ("entropy.cdf", "from intcodec.network.graph import Graph", "imports intcodec.network.graph, a layer above it"),
+        ("entropy.cdf", "from intcodec.network import graph", "imports intcodec.network.graph, a layer above it"),
+        ("entropy.cdf", "def f():\n    import intcodec", "imports intcodec, a layer above it"),
+        ("network.graph", "from intcodec.network.proof import x", CIRCLE),
+        ("network.graph", "if TYPE_CHECKING:\n    from intcodec.network import proof", CIRCLE),
+        ("news.today", "", "is in no layer"),
+        ("pictures.codec", "import torch", "imports torch, which it may not"),
+        ("pictures.codec", "def f():\n    from torch import nn", "imports torch, which it may not"),
+        ("conformance.verify", "import onnxruntime", "imports onnxruntime, which it may not"),
+        ("cli.decode", "import numpy as np", "imports numpy"),
+        ("zoo.layers", "from torch.nn import functional\nfrom intcodec.base import errors", ""),
     ],
 )
 def test_the_checker_can_fail(name: str, source: str, expected: str) -> None:
-    assert complaints({"engines.native": "", name: source}) == [expected]
-
-
-@pytest.mark.parametrize(
-    ("name", "source"),
-    [
-        ("network", "from intcodec.cdf import CdfTables\nimport json, numpy\nfrom . import errors"),
-        ("codec", "if TYPE_CHECKING:\n    import torch"),
-        ("zoo.layers", "from torch.nn import functional"),
-    ],
-)
-def test_the_checker_can_pass(name: str, source: str) -> None:
-    assert complaints({name: source}) == []
+    others = {"base.errors": "", "network.graph": "", "network.proof": "from intcodec.network.graph import Graph"}
+    found = complaints({**others, name: source})
+    assert found == ([expected] if expected == CIRCLE else [f"{name} {expected}"] if expected else [])
 
 
 def test_coding_a_picture_imports_nothing_heavy(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 import tiny
 
-from intcodec import description, tensorfile
-from intcodec import model as bundle
-from intcodec.bundle import MANIFEST, MAX_MANIFEST, NETWORK
-from intcodec.errors import InputError, IntCodecError, ModelError
-from intcodec.model import Model
-from intcodec.network import Network
+from intcodec.base.errors import InputError, IntCodecError, ModelError
+from intcodec.modelfile import model as bundle
+from intcodec.modelfile import tensorfile
+from intcodec.modelfile.container import MANIFEST, MAX_MANIFEST, NETWORK
+from intcodec.modelfile.model import Model
+from intcodec.network import description
+from intcodec.network.graph import Network
 
 
 @pytest.fixture(scope="module")
@@ -360,8 +361,8 @@ def test_loading_reads_no_more_than_it_must(model: Model) -> None:
     import sys
 
     code = (
-        "import sys; from intcodec.model import Model; Model.load(sys.stdin.buffer.read()); "
-        "print([m for m in ('torch', 'onnx', 'onnxruntime', 'intcodec.onnxgraphs') if m in sys.modules])"
+        "import sys; from intcodec.modelfile.model import Model; Model.load(sys.stdin.buffer.read()); "
+        "print([m for m in ('torch', 'onnx', 'onnxruntime', 'intcodec.network.onnxgraph') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], input=model.data, capture_output=True, check=True)
     assert done.stdout.decode().strip() == "[]"

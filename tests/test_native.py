@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from randomnet import context_graph, network, random_graph, random_input, residual_graph, small_codec_graph
 
+from intcodec.base.errors import InputError, RangeError
 from intcodec.engines.columns import Columns
 from intcodec.engines.native import NativeEngine, choose_isa, isa_levels
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.errors import InputError, RangeError
 
 KERNELS = Path(__file__).parents[1] / "_ext" / "kernels"
 AVAILABLE = [name for name, here in isa_levels() if here]

@@ -11,19 +11,19 @@ import pytest
 import tiny
 from randomnet import residual_graph
 
-from intcodec.bounds import prove
+from intcodec.base.errors import InputError, ModelError
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.errors import InputError, ModelError
-from intcodec.network import Add, Concat, Conv, Gate, Gdn, Graph, Network, Rescale, Row, ScaleIndex, TensorSpec
+from intcodec.network.graph import Add, Concat, Conv, Gate, Gdn, Graph, Network, Rescale, Row, ScaleIndex, TensorSpec
+from intcodec.network.proof import prove
 
 pytest.importorskip("onnxruntime", reason="the engine needs onnxruntime")
 
-from intcodec import onnxgraphs
 from intcodec.engines.onnx import OnnxEngine, make_session
-from intcodec.onnxgraphs import protobuf
-from intcodec.onnxgraphs.emitter import ELEMENT
-from intcodec.onnxgraphs.rows import weight_digits
-from intcodec.onnxgraphs.values import DIGIT_BITS, layout
+from intcodec.network import onnxgraph as onnxgraphs
+from intcodec.network.onnxrows import weight_digits
+from intcodec.onnxwriter import protobuf
+from intcodec.onnxwriter.emitter import ELEMENT
+from intcodec.onnxwriter.values import DIGIT_BITS, layout
 
 SIZES = ((1, 1), (1, 7), (5, 2), (9, 16))
 

@@ -8,13 +8,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="the quantisation pass needs torch")
 
 import intcodec  # noqa: E402
-from intcodec import bounds, rangecoder, zoo  # noqa: E402
-from intcodec.cdf import default_scale_table, gaussian_tables  # noqa: E402
+from intcodec import zoo  # noqa: E402
+from intcodec.base.errors import InputError  # noqa: E402
 from intcodec.engines import ENGINES  # noqa: E402
 from intcodec.engines.reference import ReferenceEngine  # noqa: E402
-from intcodec.errors import InputError  # noqa: E402
-from intcodec.model import Model  # noqa: E402
-from intcodec.network import TensorSpec  # noqa: E402
+from intcodec.entropy import rangecoder  # noqa: E402
+from intcodec.entropy.cdf import default_scale_table, gaussian_tables  # noqa: E402
+from intcodec.modelfile.model import Model  # noqa: E402
+from intcodec.network import proof as bounds  # noqa: E402
+from intcodec.network.graph import TensorSpec  # noqa: E402
 from intcodec.quantize import synthetic  # noqa: E402
 from intcodec.quantize.calibrate import FloatRunner, calibrate  # noqa: E402
 from intcodec.quantize.export import quantize  # noqa: E402

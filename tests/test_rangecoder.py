@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intcodec import rangecoder
-from intcodec.cdf import CdfTables, default_scale_table, gaussian_tables
-from intcodec.errors import BitstreamError, InputError
-from intcodec.rangecoder import LANES_FROM, MAX_LANES, Decoder, Encoder, decode, encode, lanes_for
+from intcodec.base.errors import BitstreamError, InputError
+from intcodec.entropy import rangecoder
+from intcodec.entropy.cdf import CdfTables, default_scale_table, gaussian_tables
+from intcodec.entropy.rangecoder import LANES_FROM, MAX_LANES, Decoder, Encoder, decode, encode, lanes_for
 
 TABLES = CdfTables.from_rows(
     [

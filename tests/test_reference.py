@@ -7,10 +7,10 @@ from math import isqrt
 import numpy as np
 import pytest
 
+from intcodec.base.errors import InputError, RangeError
 from intcodec.engines import reference
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.errors import InputError, RangeError
-from intcodec.network import Conv, Gdn, Graph, Network, Rescale, ScaleIndex, TensorSpec
+from intcodec.network.graph import Conv, Gdn, Graph, Network, Rescale, ScaleIndex, TensorSpec
 
 
 def engine(rows, spec, outputs=None):

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import tiny
 
-from intcodec import engines, selftest
+from intcodec import engines
+from intcodec.base.errors import InputError, SelfTestError
+from intcodec.conformance.verify import verify
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.errors import InputError, SelfTestError
-from intcodec.model import Model
-from intcodec.network import Network, TensorSpec
-from intcodec.verify import verify
+from intcodec.modelfile import selftest
+from intcodec.modelfile.model import Model
+from intcodec.network.graph import Network, TensorSpec
 
 
 @pytest.fixture(scope="module")
@@ -136,19 +137,19 @@ def failed(data: bytes) -> list[str]:
 
 
 def test_create(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engines.create("reference", model).name == "reference"
-    assert engines.create(None, model, 1).name in ("native", "onnxruntime")
+    assert engines.create("reference", model.network).name == "reference"
+    assert engines.create(None, model.network, 1).name in ("native", "onnxruntime")
     with pytest.raises(InputError, match="unknown engine 'gpu'; choose one of native, onnxruntime, reference"):
-        engines.create("gpu", model)
+        engines.create("gpu", model.network)
     for threads in (0, -1, 257):
         with pytest.raises(InputError, match="threads must be"):
-            engines.create("reference", model, threads)
+            engines.create("reference", model.network, threads)
     assert 1 <= engines.cores() <= engines.MAX_THREADS
     monkeypatch.setitem(sys.modules, "intcodec.engines.native", None)
     with pytest.raises(InputError, match="'native' cannot be used here"):
-        engines.create("native", model, 1)
+        engines.create("native", model.network, 1)
     if "onnxruntime" in sys.modules:
-        assert engines.create(None, model, 1).name == "onnxruntime"
+        assert engines.create(None, model.network, 1).name == "onnxruntime"
     monkeypatch.setitem(sys.modules, "intcodec.engines.onnx", None)
     with pytest.raises(InputError, match="no engine is installed"):
-        engines.create(None, model, 1)
+        engines.create(None, model.network, 1)

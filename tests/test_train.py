@@ -21,9 +21,9 @@ import torch
 from PIL import Image
 
 from intcodec import zoo
-from intcodec.cdf import default_scale_table, gaussian_tables
+from intcodec.base.errors import InputError
 from intcodec.cli.main import main
-from intcodec.errors import InputError
+from intcodec.entropy.cdf import default_scale_table, gaussian_tables
 from intcodec.train import LAMBDAS, Progress, Settings, choose_channels, loop, train
 from intcodec.train.data import Batches, Pictures, batches, held_out_crops
 from intcodec.train.finish import fill_tables, settle_quantiles

@@ -19,8 +19,8 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 import tiny  # noqa: E402
 
 from intcodec import zoo  # noqa: E402
+from intcodec.base.errors import InputError  # noqa: E402
 from intcodec.cli.main import main  # noqa: E402
-from intcodec.errors import InputError  # noqa: E402
 from intcodec.train import Settings, choose_channels, train  # noqa: E402
 from intcodec.train.clips import ClipBatches, Clips, held_out_clips, moving, split_clips  # noqa: E402
 from intcodec.train.data import Pictures  # noqa: E402

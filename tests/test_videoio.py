@@ -14,11 +14,11 @@ import pytest
 import tiny
 from PIL import Image
 
-from intcodec.errors import InputError, LimitError
-from intcodec.images import write_picture
-from intcodec.video import sources, videofiles, y4m
-from intcodec.video.colour import Chroma, Colour, Matrix, from_rgb, plane_shapes, to_rgb, upsample
-from intcodec.video.frames import ColourChoice, FrameFormat, parse_range, parse_rate
+from intcodec.base.errors import InputError, LimitError
+from intcodec.clips import sources, videofiles, y4m
+from intcodec.clips.colour import Chroma, Colour, Matrix, from_rgb, plane_shapes, to_rgb, upsample
+from intcodec.clips.frames import ColourChoice, FrameFormat, parse_range, parse_rate
+from intcodec.pictures.images import write_picture
 
 CHOICE = ColourChoice()
 LIMIT = 2**20
@@ -85,7 +85,7 @@ PLACES = {Chroma.C420_CENTRE: (0.5, 0.5), Chroma.C420_LEFT: (0.5, 0.0), Chroma.C
 def test_upsampled_chroma_is_linear_between_its_sites(chroma: Chroma) -> None:
     height, width = 12, 14
     small = np.random.default_rng(3).integers(0, 256, (6, 7)).astype(np.uint8)
-    from intcodec.video import colour
+    from intcodec.clips import colour
 
     made = upsample(small, height, width, *colour._AXES[chroma])
     down, across = PLACES[chroma]
@@ -382,10 +382,10 @@ def test_bad_video_files(tmp_path: Path) -> None:
 
 def test_without_pyav_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.delitem(sys.modules, "intcodec.video.videofiles", raising=False)
-    import intcodec.video
+    monkeypatch.delitem(sys.modules, "intcodec.clips.videofiles", raising=False)
+    import intcodec.clips
 
-    monkeypatch.delattr(intcodec.video, "videofiles", raising=False)
+    monkeypatch.delattr(intcodec.clips, "videofiles", raising=False)
     (tmp_path / "a.mp4").write_bytes(b"x" * 99)
     with (
         pytest.raises(InputError, match=r"pip install \"intcodec\[video\]\""),

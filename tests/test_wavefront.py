@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from intcodec import wavefront
+from intcodec.coding import wavefront
+from intcodec.coding.latents import from_symbols, to_symbols
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.latents import from_symbols, to_symbols
-from intcodec.network import Concat, Conv, Graph, Latent, Network, ScaleIndex, TensorSpec
+from intcodec.network.graph import Concat, Conv, Graph, Latent, Network, ScaleIndex, TensorSpec
 
 M = 3
 

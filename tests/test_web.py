@@ -24,11 +24,12 @@ from hostile.test_hostile_models import BOMBS
 from webdecoder import BUILDS, ROOT, node
 
 import intcodec
-from intcodec import bitstream, embedded
+from intcodec.base.errors import IntCodecError
+from intcodec.coding import bitstream
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.errors import IntCodecError
-from intcodec.model import Model
-from intcodec.selftest import digest
+from intcodec.modelfile import embedded
+from intcodec.modelfile.model import Model
+from intcodec.modelfile.selftest import digest
 
 KERNELS = ROOT / "_ext" / "kernels"
 VECTORS = ROOT / "tests" / "conformance"

@@ -17,8 +17,8 @@ import webdecoder
 from webdecoder import ROOT, Server
 
 import intcodec
-from intcodec import embedded
-from intcodec.model import Model
+from intcodec.modelfile import embedded
+from intcodec.modelfile.model import Model
 
 VECTORS = ROOT / "tests" / "conformance"
 #: Red, green and blue of the canvas in base64; an error where a pixel is not opaque.

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from intcodec.bounds import prove
 from intcodec.engines.native import NativeEngine, isa_levels
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.network import Conv, Graph, Network, TensorSpec
+from intcodec.network.graph import Conv, Graph, Network, TensorSpec
+from intcodec.network.proof import prove
 
 AVAILABLE = [name for name, here in isa_levels() if here]
 #: Ranges of inputs and weights at the last value and past it: of tiles of three outputs across, and of two.

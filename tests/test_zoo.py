@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from intcodec import zoo
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
 from intcodec.zoo import pretrained
 from intcodec.zoo.layers import LowerBound
 

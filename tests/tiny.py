@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from intcodec.cdf import CdfTables, default_scale_table, gaussian_tables
-from intcodec.network import (
+from intcodec.entropy.cdf import CdfTables, default_scale_table, gaussian_tables
+from intcodec.network.graph import (
     Add,
     Concat,
     Conv,
@@ -176,7 +176,7 @@ def model(arch: str = "hyperprior", seed: int = 0) -> Any:
 @lru_cache(maxsize=16)
 def bundle(arch: str = "hyperprior", seed: int = 0) -> Any:
     """Return a real Model of a tiny network."""
-    from intcodec.model import Model
+    from intcodec.modelfile.model import Model
 
     return Model.build(network(arch, seed), {"name": f"tiny {arch}"})
 

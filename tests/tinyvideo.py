@@ -14,10 +14,10 @@ import numpy as np
 import tiny
 
 from intcodec import engines
-from intcodec.cdf import default_scale_table, gaussian_tables
-from intcodec.framecodec import REFERENCE_HI, REFERENCE_LO, VideoCodec
-from intcodec.model import Model
-from intcodec.network import (
+from intcodec.clips.framecodec import REFERENCE_HI, REFERENCE_LO, VideoCodec
+from intcodec.entropy.cdf import default_scale_table, gaussian_tables
+from intcodec.modelfile.model import Model
+from intcodec.network.graph import (
     MOTION_BITS,
     Concat,
     Graph,
@@ -131,7 +131,7 @@ def bundle(seed: int = 0) -> Model:
 
 def codec(engine: str = "native", threads: int = 1, seed: int = 0) -> VideoCodec:
     model = bundle(seed)
-    return VideoCodec(model, engines.create(engine, model, threads))
+    return VideoCodec(model, engines.create(engine, model.network, threads))
 
 
 def clip(count: int, height: int, width: int, seed: int = 0) -> Sequence[np.ndarray]:

@@ -1,5 +1,5 @@
 // Every error that the decoder raises on purpose: one line, what is wrong and what to do about it. Names and exit codes
-// are those of intcodec/errors.py.
+// are those of intcodec/base/errors.py.
 
 export class IntCodecError extends Error {
   get name() {

@@ -1,5 +1,5 @@
 // What a model may cost: limits on the size of its tensors and on the work of its self-test, checked before anything of that
-// size is allocated. The numbers are those of intcodec/limits.py (docs/hostile.md).
+// size is allocated. The numbers are those of intcodec/network/limits.py (docs/hostile.md).
 
 import { ModelError } from "./errors.js";
 import { sizesOf } from "./network.js";

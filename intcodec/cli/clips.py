@@ -10,18 +10,18 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from intcodec.base.errors import BitstreamError, InputError, WrongModelError
+from intcodec.base.files import Input, atomic_output
 from intcodec.cli.common import refuse_terminal, say
-from intcodec.errors import BitstreamError, InputError, WrongModelError
-from intcodec.files import Input, atomic_output
 
 if TYPE_CHECKING:
-    from intcodec.codec import Codec, Picture
-    from intcodec.framecodec import VideoCodec
-    from intcodec.video.frames import Sink
+    from intcodec.clips.framecodec import VideoCodec
+    from intcodec.clips.frames import Sink
+    from intcodec.pictures.codec import Codec, Picture
 
-#: The first bytes of a clip; tests compare it with intcodec.video.container.MAGIC, whose import is not cheap.
+#: The first bytes of a clip; tests compare it with intcodec.clips.container.MAGIC, whose import is not cheap.
 MAGIC = b"\x89INV"
-#: The default of --keyframe-interval; compared likewise with intcodec.video.clip.DEFAULT_INTERVAL.
+#: The default of --keyframe-interval; compared likewise with intcodec.clips.clip.DEFAULT_INTERVAL.
 DEFAULT_INTERVAL = 60
 _CLIP_ENDINGS = (".y4m", ".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".ts", ".ogv")
 
@@ -52,7 +52,7 @@ def add_decode_options(parser: argparse.ArgumentParser) -> None:
 
 def load_either(args: argparse.Namespace) -> tuple[Codec | None, VideoCodec | None]:
     """Load the model that the options name: (codec for pictures, codec for clips), of which one is None."""
-    from intcodec import framecodec
+    from intcodec.clips import framecodec
 
     codec = framecodec.load_either(args.model, engine=args.engine, threads=args.threads, max_pixels=args.max_pixels)
     return (None, codec) if isinstance(codec, framecodec.VideoCodec) else (codec, None)
@@ -70,10 +70,10 @@ def refuse_clip(name: str) -> None:
 
 def encode(args: argparse.Namespace, codec: VideoCodec, outputs: list[str]) -> int:
     """Encode one clip and return the exit code."""
-    from intcodec.video.clip import ClipWriter
-    from intcodec.video.colour import Matrix
-    from intcodec.video.frames import ColourChoice, parse_rate
-    from intcodec.video.sources import open_source
+    from intcodec.clips.clip import ClipWriter
+    from intcodec.clips.colour import Matrix
+    from intcodec.clips.frames import ColourChoice, parse_rate
+    from intcodec.clips.sources import open_source
 
     if len(args.inputs) > 1:
         raise InputError("clips are encoded one at a time")
@@ -108,9 +108,9 @@ def decode(args: argparse.Namespace, source: Input, target: str) -> int:
     Raises:
         BitstreamError: the clip is damaged; the message says how many frames were decoded.
     """
-    from intcodec.video.clip import ClipReader
-    from intcodec.video.frames import parse_range
-    from intcodec.video.sources import check_sink, open_sink
+    from intcodec.clips.clip import ClipReader
+    from intcodec.clips.frames import parse_range
+    from intcodec.clips.sources import check_sink, open_sink
 
     check_sink(target)
     refuse_terminal(target)
@@ -188,8 +188,8 @@ def describe(source: Input) -> dict[str, Any]:
 
 
 def _described(file: BinaryIO) -> dict[str, Any]:
-    from intcodec.video.colour import Colour
-    from intcodec.video.container import VERSION, ChunkReader
+    from intcodec.clips.colour import Colour
+    from intcodec.clips.container import VERSION, ChunkReader
 
     chunks = ChunkReader(file)
     size = file.seek(0, os.SEEK_END)

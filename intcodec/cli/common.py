@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intcodec import embedded
-from intcodec.errors import InputError, IntCodecError, WrongModelError
+from intcodec.base.errors import InputError, IntCodecError, WrongModelError
+from intcodec.modelfile import embedded
 
 if TYPE_CHECKING:
-    from intcodec.codec import Codec
+    from intcodec.pictures.codec import Codec
 
 #: Kept here so that showing --help imports no engine; tests compare it with intcodec.engines.ENGINES.
 ENGINE_NAMES = ("native", "onnxruntime", "reference")
@@ -56,7 +56,7 @@ def load_codec(args: argparse.Namespace, quality: int | None = None, *, decode_o
     """Load the codec that the options of `add_codec_options` describe, or the embedded one of a quality."""
     if args.model is None:
         embedded.read_ahead(embedded.by_quality(quality))  # while the next line imports numpy
-    from intcodec.codec import DEFAULT_MAX_PIXELS, load
+    from intcodec.pictures.codec import DEFAULT_MAX_PIXELS, load
 
     which: dict[str, Any] = {} if quality is None else {"quality": quality}
     return load(

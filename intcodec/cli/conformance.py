@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from intcodec.errors import SelfTestError
+from intcodec.base.errors import SelfTestError
 
 
 def add_parser(commands: Any) -> None:

@@ -7,13 +7,15 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from intcodec import bitstream, embedded, files
+from intcodec.base import files
+from intcodec.base.errors import InputError
 from intcodec.cli import clips
 from intcodec.cli.common import add_codec_options, for_each, load_codec, plan_outputs, refuse_terminal, say
-from intcodec.errors import InputError
+from intcodec.coding import bitstream
+from intcodec.modelfile import embedded
 
 if TYPE_CHECKING:
-    from intcodec.codec import Codec
+    from intcodec.pictures.codec import Codec
 
 
 def add_parser(commands: Any) -> None:
@@ -69,7 +71,7 @@ def _clip_output(args: argparse.Namespace) -> str:
 
 def _pictures(args: argparse.Namespace, source: files.Input | None) -> int:
     """Decode pictures; `source` is the input where there is only one."""
-    from intcodec.images import check_output, write_picture
+    from intcodec.pictures.images import check_output, write_picture
 
     outputs = plan_outputs(args.inputs, args.output, ".png")
     for target in outputs:

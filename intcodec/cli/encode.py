@@ -6,12 +6,12 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from intcodec import files
+from intcodec.base import files
 from intcodec.cli import clips
 from intcodec.cli.common import add_codec_options, for_each, load_codec, plan_outputs, positive, refuse_terminal, say
 
 if TYPE_CHECKING:
-    from intcodec.codec import Codec
+    from intcodec.pictures.codec import Codec
 
 
 def add_parser(commands: Any) -> None:
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pictures(args: argparse.Namespace, codec: Codec | None, outputs: list[str]) -> int:
-    from intcodec.images import read_picture
+    from intcodec.pictures.images import read_picture
 
     assert codec is not None
 

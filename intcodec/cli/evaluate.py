@@ -8,17 +8,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intcodec import embedded, files
+from intcodec.base import files
+from intcodec.base.errors import InputError
 from intcodec.cli.common import ENGINE_NAMES, complain, positive, say
-from intcodec.errors import InputError
+from intcodec.modelfile import embedded
 
 if TYPE_CHECKING:
-    from intcodec.codec import Codec
     from intcodec.evaluate.contestants import Contestant, IntegerModel
     from intcodec.evaluate.curves import Curve, Loss
     from intcodec.evaluate.floatmodel import FloatModel
     from intcodec.evaluate.report import Report
     from intcodec.evaluate.run import Results
+    from intcodec.pictures.codec import Codec
 
 _CODECS = ("jpeg", "webp", "avif")
 #: Kodak's pictures, which published figures are about.
@@ -71,10 +72,10 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code: 2 if a picture was left out."""
-    from intcodec.codec import DEFAULT_MAX_PIXELS
     from intcodec.evaluate import plot, report
     from intcodec.evaluate.run import evaluate, find_pictures
     from intcodec.evaluate.store import Store, default_path
+    from intcodec.pictures.codec import DEFAULT_MAX_PIXELS
 
     pictures = find_pictures(args.inputs)
     if args.plot:
@@ -169,8 +170,8 @@ def _losses(models: list[IntegerModel], floats: list[FloatModel], rows: dict[Any
 
 
 def _models(args: argparse.Namespace) -> list[IntegerModel]:
-    from intcodec.codec import DEFAULT_MAX_PIXELS, load
     from intcodec.evaluate.contestants import IntegerModel
+    from intcodec.pictures.codec import DEFAULT_MAX_PIXELS, load
 
     options = {"engine": args.engine, "threads": args.threads, "max_pixels": args.max_pixels or DEFAULT_MAX_PIXELS}
     if args.model:
@@ -179,7 +180,7 @@ def _models(args: argparse.Namespace) -> list[IntegerModel]:
 
 
 def _picture_codec(path: str, options: dict[str, Any]) -> Codec:
-    from intcodec.framecodec import VideoCodec, load_either
+    from intcodec.clips.framecodec import VideoCodec, load_either
 
     codec = load_either(path, **options)
     if isinstance(codec, VideoCodec):

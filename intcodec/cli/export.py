@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from intcodec.base.errors import InputError
 from intcodec.cli.common import say
-from intcodec.errors import InputError
 
 
 def add_parser(commands: Any) -> None:

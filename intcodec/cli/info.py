@@ -7,8 +7,11 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from intcodec import bitstream, embedded, files
+from intcodec.base import files
 from intcodec.cli import clips
+from intcodec.coding import bitstream
+from intcodec.modelfile import embedded
+from intcodec.modelfile.container import MODEL_ID_BYTES
 
 #: A model is a ZIP file.
 _MODEL_MAGIC = b"PK"
@@ -62,7 +65,7 @@ def _list(as_json: bool) -> int:
         return 0
     for rung in rungs:
         facts = "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in rung["facts"].items())
-        text = f"{rung['arch']}, {rung['bytes']} bytes, model {rung['model_id'][: 2 * bitstream.MODEL_ID_BYTES]}{facts}"
+        text = f"{rung['arch']}, {rung['bytes']} bytes, model {rung['model_id'][: 2 * MODEL_ID_BYTES]}{facts}"
         name = f"quality {rung['quality']}{' (default)' if rung['default'] else ''}"
         print(f"{name:<20} {text}")
     return 0
@@ -98,7 +101,8 @@ def describe_model(data: bytes) -> dict[str, Any]:
     Raises:
         ModelError: it is damaged.
     """
-    from intcodec.model import DerivedGraphs, Model
+    from intcodec.modelfile.model import Model
+    from intcodec.network.derived import DerivedGraphs
 
     model = Model.load(data)
     network = model.network

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from intcodec.base.errors import InputError, IntCodecError
 from intcodec.cli import conformance, decode, encode, evaluate, export, info, train, verify
 from intcodec.cli.common import complain
-from intcodec.errors import InputError, IntCodecError
 
 _COMMANDS = (export, encode, decode, info, verify, train, evaluate, conformance)
 _INTERRUPTED = 130

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from intcodec.base.errors import InputError
 from intcodec.cli.common import positive, say
-from intcodec.errors import InputError
 
 
 def add_parser(commands: Any) -> None:

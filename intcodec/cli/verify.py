@@ -6,8 +6,8 @@ import argparse
 import json
 from typing import Any
 
-from intcodec import files
-from intcodec.errors import ModelError
+from intcodec.base import files
+from intcodec.base.errors import ModelError
 
 
 def add_parser(commands: Any) -> None:
@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from intcodec.verify import verify
+    from intcodec.conformance.verify import verify
 
     report = verify(files.read_bytes(args.model))
     if args.json:

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Final
 
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
 
 #: The folder that the archive holds.
 FOLDER: Final = "intcodec-conformance/"

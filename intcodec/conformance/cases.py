@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from intcodec.codec import check_proof
+from intcodec.base.errors import IntCodecError
 from intcodec.conformance.vectors import Json, VectorFile
 from intcodec.engines import Engine
-from intcodec.errors import IntCodecError
-from intcodec.model import Model
-from intcodec.selftest import self_test
+from intcodec.modelfile.model import Model
+from intcodec.modelfile.selftest import self_test
+from intcodec.pictures.codec import check_proof
 
 #: Makes the engine under test.
 MakeEngine = Callable[[Model], Engine]

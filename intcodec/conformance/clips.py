@@ -15,17 +15,17 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from intcodec.base.errors import IntCodecError
+from intcodec.clips.clip import ClipReader, ClipWriter
+from intcodec.clips.container import ChunkReader
+from intcodec.clips.framecodec import DEFAULT_FRAME_PIXELS, VideoCodec
+from intcodec.clips.frames import FrameFormat
 from intcodec.conformance.cases import MakeEngine, Outcome, expect, load, sha256
 from intcodec.conformance.trace import Call, Recorder, Run, coded_sections, first_difference
 from intcodec.conformance.vectors import Json, VectorFile, read_ppms
 from intcodec.engines import Engine
-from intcodec.errors import IntCodecError
-from intcodec.framecodec import DEFAULT_FRAME_PIXELS, VideoCodec
-from intcodec.model import Model
-from intcodec.network import Network
-from intcodec.video.clip import ClipReader, ClipWriter
-from intcodec.video.container import ChunkReader
-from intcodec.video.frames import FrameFormat
+from intcodec.modelfile.model import Model
+from intcodec.network.graph import Network
 
 #: Frames per second that the header of an encoded case states.
 RATE = Fraction(25)

@@ -10,16 +10,17 @@ from functools import partial
 
 import numpy as np
 
-from intcodec import bitstream, rangecoder
-from intcodec.cdf import CdfTables
-from intcodec.codec import DEFAULT_MAX_PIXELS, Codec
+from intcodec.base.errors import IntCodecError
+from intcodec.coding import bitstream
 from intcodec.conformance import clips
 from intcodec.conformance.cases import MakeEngine, Outcome, expect, load, sha256
 from intcodec.conformance.trace import Recorder, coded_sections, first_difference
 from intcodec.conformance.vectors import Json, VectorFile, read_ppm
 from intcodec.engines import Engine
-from intcodec.errors import IntCodecError
-from intcodec.model import Model
+from intcodec.entropy import rangecoder
+from intcodec.entropy.cdf import CdfTables
+from intcodec.modelfile.model import Model
+from intcodec.pictures.codec import DEFAULT_MAX_PIXELS, Codec
 
 
 def replay(file: VectorFile, make: MakeEngine) -> Iterator[Outcome]:

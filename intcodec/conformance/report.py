@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 import intcodec
+from intcodec.base.errors import InputError
 from intcodec.conformance.cases import MakeEngine, Outcome
 from intcodec.conformance.replay import replay
 from intcodec.conformance.vectors import Json, VectorFile
 from intcodec.engines import ENGINES, create
-from intcodec.errors import InputError
 
 #: Lines of problems that the text shows; JSON has all.
 SHOWN = 10
@@ -56,8 +56,8 @@ def devices(wanted: str | None = None) -> list[Device]:
         InputError: there is no device of that name.
     """
     found = _native()
-    found.append(Device(f"onnxruntime {_version()}", lambda m: create("onnxruntime", m, 1), _onnx_missing()))
-    found.append(Device("reference", lambda m: create("reference", m, 1)))
+    found.append(Device(f"onnxruntime {_version()}", lambda m: create("onnxruntime", m.network, 1), _onnx_missing()))
+    found.append(Device("reference", lambda m: create("reference", m.network, 1)))
     if wanted is None:
         return found
     chosen = [d for d in found if d.name == wanted or d.name.replace(" ", "/").split("/")[0] == wanted]
@@ -70,7 +70,7 @@ def _native() -> list[Device]:
     try:
         from intcodec.engines.native import NativeEngine, isa_levels
     except ImportError as error:
-        return [Device("native", lambda m: create("native", m, 1), f"the extension is not built: {error}")]
+        return [Device("native", lambda m: create("native", m.network, 1), f"the extension is not built: {error}")]
 
     def maker(isa: str) -> MakeEngine:
         return lambda model: NativeEngine(model.network, 1, isa=isa)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from intcodec import rangecoder
-from intcodec.bitstream import Buffer
+from intcodec.base.integers import IntArray
+from intcodec.coding.bitstream import Buffer
 from intcodec.engines import Engine
-from intcodec.network import IntArray, Network
-from intcodec.selftest import digest
+from intcodec.entropy import rangecoder
+from intcodec.modelfile.selftest import digest
+from intcodec.network.graph import Network
 
 Json = dict[str, Any]
 #: A graph's name and the tensors of one run of it.

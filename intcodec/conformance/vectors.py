@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from intcodec.base.errors import InputError
 from intcodec.conformance import archive
-from intcodec.errors import InputError
 
 FORMAT = 1
 #: Kinds of vector files, in the order they are replayed.

@@ -13,11 +13,11 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from intcodec.errors import InputError
-from intcodec.network import IntArray
+from intcodec.base.errors import InputError
+from intcodec.base.integers import IntArray
 
 if TYPE_CHECKING:
-    from intcodec.model import Model
+    from intcodec.network.graph import Network
 
 #: Every engine's name, the fastest first.
 ENGINES = ("native", "onnxruntime", "reference")
@@ -38,12 +38,12 @@ class Engine(Protocol):
         """
 
 
-def create(name: str | None, model: Model, threads: int | None = None) -> Engine:
-    """Return an engine for a model.
+def create(name: str | None, network: Network, threads: int | None = None) -> Engine:
+    """Return an engine for a network.
 
     Args:
         name: one of ENGINES; None is the first of native and onnxruntime that is installed.
-        model: the model to run.
+        network: the network to run.
         threads: threads to use; None is one for each core that this process may use.
 
     Raises:
@@ -56,12 +56,12 @@ def create(name: str | None, model: Model, threads: int | None = None) -> Engine
         raise InputError(f"threads must be 1 to {MAX_THREADS}, got {threads}")
     if name is not None:
         try:
-            return _MAKE[name](model, count)
+            return _MAKE[name](network, count)
         except ImportError as error:
             raise InputError(f"engine {name!r} cannot be used here: {error}") from error
     for first in ("native", "onnxruntime"):
         try:
-            return _MAKE[first](model, count)
+            return _MAKE[first](network, count)
         except ImportError:
             continue
     raise InputError("no engine is installed: build the extension, or pip install onnxruntime, or use 'reference'")
@@ -73,25 +73,26 @@ def cores() -> int:
     return min(len(affinity(0)) if affinity else os.cpu_count() or 1, MAX_THREADS)
 
 
-def _native(model: Model, threads: int) -> Engine:
+def _native(network: Network, threads: int) -> Engine:
     from intcodec.engines.native import NativeEngine
 
-    return NativeEngine(model.network, threads)
+    return NativeEngine(network, threads)
 
 
-def _onnxruntime(model: Model, threads: int) -> Engine:
+def _onnxruntime(network: Network, threads: int) -> Engine:
     from intcodec.engines.onnx import OnnxEngine
+    from intcodec.network.derived import DerivedGraphs
 
-    return OnnxEngine(model.derived, model.network, threads)  # stored graphs are untrusted, and not run
+    return OnnxEngine(DerivedGraphs(network), network, threads)  # what a file stores is untrusted, and not run
 
 
-def _reference(model: Model, threads: int) -> Engine:
+def _reference(network: Network, threads: int) -> Engine:
     from intcodec.engines.reference import ReferenceEngine
 
-    return ReferenceEngine(model.network, threads)
+    return ReferenceEngine(network, threads)
 
 
-_MAKE: dict[str, Callable[[Model, int], Engine]] = {
+_MAKE: dict[str, Callable[[Network, int], Engine]] = {
     "native": _native,
     "onnxruntime": _onnxruntime,
     "reference": _reference,

@@ -15,7 +15,7 @@ from fractions import Fraction
 from math import ceil, lcm
 from typing import Final
 
-from intcodec.network import Conv, Graph
+from intcodec.network.graph import Conv, Graph
 
 #: Rows of every tensor, counted at the graph's coarsest resolution, that a stretch should fit its workspace with.
 ROWS: Final = 3

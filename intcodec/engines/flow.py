@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from intcodec.errors import InputError, RangeError
-from intcodec.network import (
-    ACC_LIMIT,
+from intcodec.base.errors import InputError, RangeError
+from intcodec.base.integers import ACC_LIMIT
+from intcodec.network.graph import (
     BLUR_BITS,
     BLUR_TAPS,
     LEVELS,

@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 
 import intcodec._native as _native
+from intcodec.base.errors import InputError
+from intcodec.base.integers import IntArray
 from intcodec.engines import flow
 from intcodec.engines.columns import Columns, Stretch
 from intcodec.engines.reference import check_input
-from intcodec.errors import InputError
-from intcodec.network import (
+from intcodec.network.graph import (
     Add,
     Concat,
     Conv,
     Gate,
     Gdn,
     Graph,
-    IntArray,
     Network,
     Rescale,
     Row,

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from intcodec.base.errors import ModelError
+from intcodec.base.integers import IntArray
 from intcodec.engines.reference import ReferenceEngine, check_input
-from intcodec.errors import ModelError
-from intcodec.network import IntArray, Network
+from intcodec.network.graph import Network
 
 
 class OnnxEngine:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from intcodec.base.errors import InputError, RangeError
+from intcodec.base.integers import ACC_LIMIT, IntArray
 from intcodec.engines import flow
-from intcodec.errors import InputError, RangeError
-from intcodec.network import (
-    ACC_LIMIT,
+from intcodec.network.graph import (
     NORM_LIMIT,
     SLOPE_BITS,
     Add,
@@ -24,7 +24,6 @@ from intcodec.network import (
     Gate,
     Gdn,
     Graph,
-    IntArray,
     Network,
     Rescale,
     Row,

@@ -12,9 +12,9 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from intcodec import bitstream
-from intcodec.codec import Codec
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
+from intcodec.coding import bitstream
+from intcodec.pictures.codec import Codec
 
 Picture = NDArray[np.uint8]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
 from intcodec.evaluate.store import Row
 
 

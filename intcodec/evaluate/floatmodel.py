@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from intcodec import zoo
-from intcodec.cdf import CdfTables, default_scale_table, factorized_tables, gaussian_tables
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
+from intcodec.coding.wavefront import steps
+from intcodec.entropy.cdf import CdfTables, default_scale_table, factorized_tables, gaussian_tables
+from intcodec.entropy.rangecoder import encode
 from intcodec.evaluate.contestants import Outcome, Picture
-from intcodec.network import Network, ScaleIndex
+from intcodec.network.graph import Network, ScaleIndex
 from intcodec.quantize.rows import FRACTION
-from intcodec.rangecoder import encode
-from intcodec.wavefront import steps
 from intcodec.zoo import (
     AutoregressivePrior,
     EntropyBottleneck,

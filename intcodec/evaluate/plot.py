@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
+from intcodec.base.files import atomic_output
 from intcodec.evaluate.curves import Curve, Point
 from intcodec.evaluate.report import Report
-from intcodec.files import atomic_output
 
 FORMATS = (".png", ".svg", ".pdf")
 #: Colours that differ for colour-blind readers too. Source: Okabe and Ito (2008).

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from intcodec.errors import InputError, IntCodecError
+from intcodec.base.errors import InputError, IntCodecError
 from intcodec.evaluate.contestants import Contestant, Picture
 from intcodec.evaluate.metrics import ms_ssim, psnr
 from intcodec.evaluate.store import Row, Store
-from intcodec.images import read_picture
+from intcodec.pictures.images import read_picture
 
 ENDINGS = (".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".avif")
 

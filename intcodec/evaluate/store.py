@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
 
 Row = dict[str, Any]
 #: A change here makes every older result unknown: for when a row's fields or a metric change.

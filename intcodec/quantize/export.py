@@ -14,10 +14,10 @@ from torch import nn
 from tqdm import tqdm
 
 import intcodec.zoo
-from intcodec import cdf
-from intcodec.errors import InputError
-from intcodec.model import Model
-from intcodec.network import Network
+from intcodec.base.errors import InputError
+from intcodec.entropy import cdf
+from intcodec.modelfile.model import Model
+from intcodec.network.graph import Network
 from intcodec.quantize import synthetic
 from intcodec.quantize.calibrate import calibrate
 from intcodec.quantize.fold import Precision, fold_codec

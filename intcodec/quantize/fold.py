@@ -1,7 +1,7 @@
 """Fold calibrated scales into integer rows and choose every shift from the accumulator's worst case.
 
-What may live here: the choice of scales, shifts and integers (numpy only, no torch). `intcodec.bounds` proves the
-result afterwards without any of this code.
+What may live here: the choice of scales, shifts and integers (numpy only, no torch). `intcodec.network.proof`
+proves the result afterwards without any of this code.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from intcodec.errors import InputError
-from intcodec.network import (
-    ACC_LIMIT,
+from intcodec.base.errors import InputError
+from intcodec.base.integers import ACC_LIMIT
+from intcodec.network.graph import (
     NORM_LIMIT,
     Add,
     Concat,

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from intcodec import cdf
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
+from intcodec.entropy import cdf
 from intcodec.quantize.rows import (
     GATE,
     LATENT,

@@ -1,6 +1,6 @@
 """The rows of a lowered model: the integer network's shape, with real numbers in it. No torch here.
 
-Each Float* row becomes the row of `intcodec.network` with the same name, one to one.
+Each Float* row becomes the row of `intcodec.network.graph` with the same name, one to one.
 """
 
 from __future__ import annotations
@@ -142,5 +142,5 @@ class FloatCodec:
     graphs: dict[str, FloatGraph]
     factorized: str  # the latent under the factorized prior: "y" or "z"
     medians: Float
-    density: dict[str, Any]  # matrices, biases, factors, quantiles: see intcodec.cdf.factorized_tables
+    density: dict[str, Any]  # matrices, biases, factors, quantiles: see intcodec.entropy.cdf.factorized_tables
     scale_table: Float | None

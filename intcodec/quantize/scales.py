@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from intcodec import cdf
+from intcodec.entropy import cdf
 from intcodec.quantize.rows import Float
 
 #: Places of the borders to choose from, in rows; see `row_borders`. 0 is CompressAI's.

@@ -13,9 +13,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from intcodec import cdf
-from intcodec.framecodec import PARTS, REFERENCE_BITS, REFERENCE_HI, REFERENCE_LO
-from intcodec.network import MOTION_BITS, Graph, IntArray, Latent, Network, ScaleSpace, TensorSpec, Warp
+from intcodec.base.integers import IntArray
+from intcodec.clips.framecodec import PARTS, REFERENCE_BITS, REFERENCE_HI, REFERENCE_LO
+from intcodec.entropy import cdf
+from intcodec.network.graph import MOTION_BITS, Graph, Latent, Network, ScaleSpace, TensorSpec, Warp
 from intcodec.quantize.calibrate import FloatRunner, Magnitudes, record
 from intcodec.quantize.fold import Precision, Source, fold_codec
 from intcodec.quantize.lower import close_graph, density, lower_sequence, lower_transposed, scale_table_of

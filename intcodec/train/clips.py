@@ -18,10 +18,10 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from intcodec.errors import InputError, IntCodecError
-from intcodec.images import Picture, read_picture
+from intcodec.base.errors import InputError, IntCodecError
+from intcodec.clips.folders import frame_paths
+from intcodec.pictures.images import Picture, read_picture
 from intcodec.train.data import MAX_PIXELS, TRIES, Pictures, split_names
-from intcodec.video.folders import frame_paths
 
 #: Pixels a frame by which a still picture or an object before it moves: still, slow or fast, standard deviation.
 _SPEEDS: Final = (0.0, 1.0, 4.0)

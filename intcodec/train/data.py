@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from intcodec.errors import InputError, IntCodecError
-from intcodec.images import read_picture
+from intcodec.base.errors import InputError, IntCodecError
+from intcodec.pictures.images import read_picture
 
 Picture = NDArray[np.uint8]
 

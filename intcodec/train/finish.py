@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from intcodec import cdf
-from intcodec.cdf import CdfTables
+from intcodec.entropy import cdf
+from intcodec.entropy.cdf import CdfTables
 from intcodec.zoo import EntropyBottleneck, GaussianConditional
 
 #: Quantiles are looked for in [-REACH, REACH]; symbols are int16.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from intcodec import zoo
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
 from intcodec.train.data import batches
 from intcodec.train.finish import fill_tables, settle_quantiles
 from intcodec.train.material import material_for

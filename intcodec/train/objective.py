@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
 from intcodec.zoo import ScaleSpaceFlow
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
 
 #: lambda of qualities 1 to 8 by metric. Source: CompressAI's model zoo page.
 LAMBDAS: Final[dict[str, tuple[float, ...]]] = {

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from intcodec.errors import InputError
-from intcodec.files import atomic_output, write_bytes
+from intcodec.base.errors import InputError
+from intcodec.base.files import atomic_output, write_bytes
 
 
 def resume_path(output: Path) -> Path:

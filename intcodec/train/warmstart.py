@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
 from intcodec.zoo import ARCHITECTURES, Model, canonical_name, guess_architecture, read_state
 from intcodec.zoo.entropy import TABLE_BUFFERS
 

@@ -11,7 +11,7 @@ read off a model. Needs torch (`pip install intcodec[quantize]`); nothing outsid
 
 from __future__ import annotations
 
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
 from intcodec.zoo.architectures import ARCHITECTURES, Architecture, build, canonical_name
 from intcodec.zoo.checkpoint import guess_architecture, load_checkpoint, read_state
 from intcodec.zoo.entropy import CumulativeLayer, EntropyBottleneck, GaussianConditional

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
 from intcodec.zoo.models import AutoregressivePrior, FactorizedPrior, MeanScaleHyperprior, Model, ScaleHyperprior
 from intcodec.zoo.transforms import (
     attention_transforms,

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
 from intcodec.zoo.architectures import build, canonical_name
 from intcodec.zoo.entropy import TABLE_BUFFERS
 from intcodec.zoo.models import Model

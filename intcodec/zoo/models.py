@@ -15,7 +15,7 @@ from typing import TypeAlias, TypedDict
 import torch
 from torch import Tensor, nn
 
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
 from intcodec.zoo.entropy import EntropyBottleneck, GaussianConditional, round_or_noise
 from intcodec.zoo.layers import MaskedConv2d
 from intcodec.zoo.transforms import Transforms, entropy_parameters

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import torch
 
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
 
 ROOT_URL = "https://compressai.s3.amazonaws.com/models/v1"
 

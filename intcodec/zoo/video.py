@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intcodec.errors import InputError
+from intcodec.base.errors import InputError
 from intcodec.zoo.entropy import EntropyBottleneck, GaussianConditional
 from intcodec.zoo.layers import conv, deconv
 

@@ -37,9 +37,9 @@ from clipdevice import Frame
 from verdicts import FAILED, OK, SKIPPED
 from workshop import ROOT, Command, Missing
 
-from intcodec.codec import DEFAULT_MAX_PIXELS
-from intcodec.video.frames import ColourChoice
-from intcodec.video.sources import open_source
+from intcodec.clips.frames import ColourChoice
+from intcodec.clips.sources import open_source
+from intcodec.pictures.codec import DEFAULT_MAX_PIXELS
 
 WORKER = Path(clipdevice.__file__)
 DATA = Path(os.environ.get("INTCODEC_SHARED") or ROOT.parent / "shared") / "data" / "video" / "test"

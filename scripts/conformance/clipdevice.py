@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intcodec.codec import check_proof
+from intcodec.base.errors import IntCodecError
+from intcodec.clips.clip import ClipReader, ClipWriter
+from intcodec.clips.framecodec import VideoCodec
+from intcodec.clips.frames import FrameFormat
 from intcodec.engines import Engine, create
-from intcodec.errors import IntCodecError
-from intcodec.framecodec import VideoCodec
-from intcodec.model import Model
-from intcodec.selftest import self_test
-from intcodec.video.clip import ClipReader, ClipWriter
-from intcodec.video.frames import FrameFormat
+from intcodec.modelfile.model import Model
+from intcodec.modelfile.selftest import self_test
+from intcodec.pictures.codec import check_proof
 
 Frame = NDArray[np.uint8]
 
@@ -36,7 +36,7 @@ def make_codec(source: str | bytes, engine: str, threads: int) -> VideoCodec:
     model = Model.load(source)
     check_proof(model)
     name, _, isa = engine.partition("/")
-    chosen: Engine = create(name, model, threads) if not isa else native(model, threads, isa)
+    chosen: Engine = create(name, model.network, threads) if not isa else native(model, threads, isa)
     self_test(model, chosen)
     return VideoCodec(model, chosen)
 

@@ -15,7 +15,7 @@ from intcodec.conformance import clips
 from intcodec.conformance.trace import Call
 from intcodec.conformance.vectors import read_ppms, write_ppms
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.model import Model
+from intcodec.modelfile.model import Model
 from intcodec.quantize import synthetic
 
 Json = dict[str, Any]

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from intcodec.codec import Codec, check_proof
+from intcodec.base.errors import IntCodecError
 from intcodec.conformance.report import devices
 from intcodec.conformance.vectors import read_ppm, write_ppm
-from intcodec.errors import IntCodecError
-from intcodec.model import Model
-from intcodec.selftest import self_test
+from intcodec.modelfile.model import Model
+from intcodec.modelfile.selftest import self_test
+from intcodec.pictures.codec import Codec, check_proof
 
 Difference = int | str | None
 

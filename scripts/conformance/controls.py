@@ -26,12 +26,13 @@ from unittest import mock
 import numpy as np
 from workshop import VECTORS
 
+from intcodec.base.integers import IntArray
 from intcodec.conformance import report, vectors
 from intcodec.engines import reference
 from intcodec.engines.native import NativeEngine
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.model import Model
-from intcodec.network import Conv, IntArray, Network
+from intcodec.modelfile.model import Model
+from intcodec.network.graph import Conv, Network
 
 ARCH, VIDEO = "mbt2018_mean", "ssf2020"
 Run = Callable[[str, Mapping[str, IntArray]], dict[str, IntArray]]
@@ -152,7 +153,7 @@ def trap() -> dict[str, int]:
     """Return how many plain products uint8 x int8 onnxruntime computes wrongly here, for two kinds of weights."""
     import onnxruntime
 
-    from intcodec.onnxgraphs.emitter import Emitter
+    from intcodec.onnxwriter.emitter import Emitter
 
     rng = np.random.default_rng(1)
     x = rng.integers(0, 256, (37, 256)).astype(np.uint8)

@@ -18,13 +18,13 @@ from zlib import crc32
 
 import numpy as np
 
-from intcodec import bitstream
-from intcodec.bitstream import Bitstream, write_varint
-from intcodec.bundle import MANIFEST, NETWORK
-from intcodec.framecodec import CodedFrame
-from intcodec.model import Model, write_network
-from intcodec.network import MAX_WARP_SIDE, Conv, Network
-from intcodec.video.container import ChunkReader, ChunkWriter
+from intcodec.clips.container import ChunkReader, ChunkWriter
+from intcodec.clips.framecodec import CodedFrame
+from intcodec.coding import bitstream
+from intcodec.coding.bitstream import Bitstream, write_varint
+from intcodec.modelfile.container import MANIFEST, NETWORK
+from intcodec.modelfile.model import Model, write_network
+from intcodec.network.graph import MAX_WARP_SIDE, Conv, Network
 
 Json = dict[str, Any]
 Damage = tuple[str, str, str, bytes, Json]  # name, comment, error class, bytes, options of the case

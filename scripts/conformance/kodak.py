@@ -35,9 +35,9 @@ from pairs import Place, Progress, Row, Subject
 from verdicts import FAILED, OK
 from workshop import HOME, ROOT, Missing, digest
 
-from intcodec import embedded
+from intcodec.base.files import write_bytes
 from intcodec.conformance.vectors import write_ppm
-from intcodec.files import write_bytes
+from intcodec.modelfile import embedded
 
 sys.path.append(str(ROOT / "benchmarks"))
 import common

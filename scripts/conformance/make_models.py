@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from intcodec.model import Model
+from intcodec.modelfile.model import Model
 from intcodec.quantize import synthetic
 from intcodec.quantize.export import quantize
 from intcodec.quantize.lower import ARCHITECTURES

@@ -21,16 +21,16 @@ import damage
 import numpy as np
 import sequences
 
-from intcodec import bitstream
-from intcodec.codec import Codec
+from intcodec.base.files import write_bytes
+from intcodec.clips.framecodec import is_video
+from intcodec.coding import bitstream
 from intcodec.conformance import archive
 from intcodec.conformance.cases import sha256
 from intcodec.conformance.trace import Recorder, coded_sections
 from intcodec.conformance.vectors import FORMAT, read_ppm, write_ppm, write_ppms
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.files import write_bytes
-from intcodec.framecodec import is_video
-from intcodec.model import Model
+from intcodec.modelfile.model import Model
+from intcodec.pictures.codec import Codec
 from intcodec.quantize import synthetic
 
 ROOT = Path(__file__).resolve().parents[2] / "tests" / "conformance"

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from intcodec.cdf import CdfTables, gaussian_tables
-from intcodec.rangecoder import Encoder
+from intcodec.entropy.cdf import CdfTables, gaussian_tables
+from intcodec.entropy.rangecoder import Encoder
 
 Json = dict[str, Any]
 

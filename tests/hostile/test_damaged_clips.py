@@ -15,10 +15,10 @@ import pytest
 import tinyvideo
 from test_clip import COUNT, SIZE, assert_begins, clip, codec, offsets, pictures, written
 
-from intcodec.bitstream import write_varint
-from intcodec.errors import BitstreamError, InputError, LimitError, WrongModelError
-from intcodec.video.clip import ClipReader
-from intcodec.video.container import ChunkReader, ChunkWriter, frame_limit
+from intcodec.base.errors import BitstreamError, InputError, LimitError, WrongModelError
+from intcodec.clips.clip import ClipReader
+from intcodec.clips.container import ChunkReader, ChunkWriter, frame_limit
+from intcodec.coding.bitstream import write_varint
 
 
 @lru_cache(maxsize=1)

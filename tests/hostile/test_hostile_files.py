@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import tiny
 
-from intcodec import bitstream
-from intcodec.codec import Codec
+from intcodec.base.errors import BitstreamError, IntCodecError
+from intcodec.coding import bitstream
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.errors import BitstreamError, IntCodecError
+from intcodec.pictures.codec import Codec
 
 ACCIDENTS = 10_000
 FORGERIES = 400

@@ -24,15 +24,16 @@ import pytest
 import tiny
 
 import intcodec
-from intcodec import bitstream, selftest, tensorfile
-from intcodec.bundle import MANIFEST, NETWORK
+from intcodec.base.errors import IntCodecError, ModelError
 from intcodec.cli.main import main
-from intcodec.codec import Codec
+from intcodec.coding import bitstream
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.errors import IntCodecError, ModelError
-from intcodec.model import METADATA_KEY, Model, read_network, write_network
-from intcodec.network import Concat, Conv, Graph, Network, TensorSpec
-from intcodec.onnxgraphs import protobuf
+from intcodec.modelfile import selftest, tensorfile
+from intcodec.modelfile.container import MANIFEST, NETWORK
+from intcodec.modelfile.model import METADATA_KEY, Model, read_network, write_network
+from intcodec.network.graph import Concat, Conv, Graph, Network, TensorSpec
+from intcodec.onnxwriter import protobuf
+from intcodec.pictures.codec import Codec
 
 #: What loading any of these files may take, the interpreter, numpy and two copies of the largest member included.
 MEGABYTES = 900
@@ -155,14 +156,14 @@ def long_table() -> bytes:
 
 def wide_rows() -> bytes:
     rows = (conv("x_hat", "y_hat", (1 << 17, 1, 1, 1)),)
-    with mock.patch("intcodec.network.MAX_CHANNELS", 1 << 20):
+    with mock.patch("intcodec.network.graph.MAX_CHANNELS", 1 << 20):
         return forged(with_graph(Graph("g_s", (ONE,), rows, ("x_hat",))))
 
 
 def joined_channels() -> bytes:
     rows: list[Any] = [conv("c0", "y_hat", (1 << 13, 1, 1, 1), lo=-1000)]
     rows += [Concat(f"c{i + 1}", f"c{i}", f"c{i}") for i in range(8)]
-    with mock.patch("intcodec.network.MAX_CHANNELS", 1 << 30):
+    with mock.patch("intcodec.network.graph.MAX_CHANNELS", 1 << 30):
         return forged(with_graph(Graph("g_s", (ONE,), tuple(rows), ("c8",))))
 
 
@@ -209,7 +210,7 @@ def test_the_bound_can_be_exceeded(tmp_path: Path) -> None:
 
 def test_a_chain_that_the_self_test_does_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors between g_s's ends that grow and shrink again, below what a self-test of one position shows."""
-    monkeypatch.setattr("intcodec.selftest.SIZES", {**selftest.SIZES, "g_s": (1, 1)})
+    monkeypatch.setattr("intcodec.modelfile.selftest.SIZES", {**selftest.SIZES, "g_s": (1, 1)})
     network = tiny.network("factorized")
     g_s = network.graphs["g_s"]
     up = chain(10, upsample=2)

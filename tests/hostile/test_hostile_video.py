@@ -18,22 +18,22 @@ import tinyvideo
 from test_model import rebuild
 
 from intcodec import load, load_video
-from intcodec.errors import BitstreamError, IntCodecError, ModelError
-from intcodec.framecodec import DEFAULT_FRAME_PIXELS, CodedFrame, VideoCodec, load_either
-from intcodec.model import Model
-from intcodec.network import Conv, Graph, Network, Rescale, Row, ScaleSpace
-from intcodec.selftest import check_vectors
-from intcodec.verify import verify
-from intcodec.video.clip import ClipReader, ClipWriter
-from intcodec.video.container import ChunkWriter, ClipHeader
-from intcodec.video.frames import FrameFormat
+from intcodec.base.errors import BitstreamError, IntCodecError, ModelError
+from intcodec.clips.clip import ClipReader, ClipWriter
+from intcodec.clips.container import ChunkWriter, ClipHeader
+from intcodec.clips.framecodec import DEFAULT_FRAME_PIXELS, CodedFrame, VideoCodec, load_either
+from intcodec.clips.frames import FrameFormat
+from intcodec.conformance.verify import verify
+from intcodec.modelfile.model import Model
+from intcodec.modelfile.selftest import check_vectors
+from intcodec.network.graph import Conv, Graph, Network, Rescale, Row, ScaleSpace
 
 #: Bytes that a decoder may take for each pixel of a frame: pictures, motion, the scale space and what makes it.
 BYTES_PER_PIXEL = 100
 
 DECODE = """
 import io, sys, intcodec
-from intcodec.video.clip import ClipReader
+from intcodec.clips.clip import ClipReader
 data = open(sys.argv[2], "rb").read()
 codec = intcodec.load_video(sys.argv[1], engine="native", threads=1)
 def peak():
