@@ -36,15 +36,9 @@ OUTSIDE = {
     "av": ("clips.videofiles",),
 }
 #: Modules that must stay quick to import, so numpy is not for them.
-WITHOUT_NUMPY = ("", "__main__", "base.errors", "base.files", "cli", "coding.bitstream", "modelfile.container", "modelfile.embedded")
-    "",
-    "__main__",
-    "base.errors",
-    "base.files",
-    "coding.bitstream",
-    "cli",
-    "modelfile.container",
-    "modelfile.embedded",
+WITHOUT_NUMPY = (
+    *("", "__main__", "base.errors", "base.files", "cli"),
+    *("coding.bitstream", "modelfile.container", "modelfile.embedded"),
 )
 
 
