@@ -21,7 +21,11 @@ from typing import Any
 import numpy as np
 
 from intcodec.engines.native import NativeEngine, isa_levels
-from intcodec.network.graph import Concat, Conv, Gdn, Graph, Network, TensorSpec
+from intcodec.network.graph import Graph, Network
+from intcodec.rows.concat import Concat
+from intcodec.rows.conv import Conv
+from intcodec.rows.gdn import Gdn
+from intcodec.rows.row import TensorSpec
 
 X = 2047
 LAYERS = ((192, 128), (128, 128), (128, 128), (128, 3))
@@ -67,10 +71,10 @@ def context(rng: np.random.Generator) -> Graph:
     for name, src, cout in (("seen", "neighbours", 384), ("a", "joined", 640), ("b", "a", 512), ("c", "b", 384)):
         if src == "joined":
             rows.append(Concat("joined", "params", "seen"))
-            specs["joined"] = rows[-1].out_spec(specs)
+            specs["joined"] = rows[-1].out(*(specs[n] for n in rows[-1].inputs))
         w = rng.integers(-200, 201, (cout, 1, 1, specs[src].channels)).astype(np.int16)
         rows.append(Conv(name, src, w, np.ones(cout, np.int32), np.full(cout, 15, np.uint8), -X, X))
-        specs[name] = rows[-1].out_spec(specs)
+        specs[name] = rows[-1].out(*(specs[n] for n in rows[-1].inputs))
     return Graph("context", inputs, tuple(rows), ("c",))
 
 
@@ -84,7 +88,7 @@ def macs(graph: Graph, height: int, width: int) -> float:
             total += h * w * 25 / 4 * row.weight.shape[0] * row.weight.shape[3]
         elif isinstance(row, Gdn):
             total += h * w * row.gamma.size
-        sizes[row.name] = row.out_size(h, w)
+        sizes[row.name] = row.size(h, w)
     return total
 
 

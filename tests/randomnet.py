@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from intcodec.network.graph import Add, Concat, Conv, Gate, Gdn, Graph, Network, Rescale, Row, ScaleIndex, TensorSpec
+from intcodec.network.graph import Graph, Network
+from intcodec.rows.add import Add
+from intcodec.rows.concat import Concat
+from intcodec.rows.conv import Conv
+from intcodec.rows.gate import Gate
+from intcodec.rows.gdn import Gdn
+from intcodec.rows.rescale import Rescale
+from intcodec.rows.row import Row, TensorSpec
+from intcodec.rows.scale_index import ScaleIndex
 
 LIMIT = 2**31 - 1
 RANGES = {"conv": [(-2047, 2047), (0, 2047), (0, 255), (-32767, 32767), (-(2**30), 2**30)]}
@@ -128,8 +136,8 @@ def random_graph(rng: np.random.Generator, height: int, width: int) -> Graph:
         src = names[-1] if rng.random() < 0.8 else names[rng.integers(len(names))]
         row = random_pair(rng, f"t{i}", specs, sizes) if rng.random() < 0.4 else None
         rows.append(row or random_row(rng, f"t{i}", specs[src]))
-        specs[rows[-1].name] = rows[-1].out_spec(specs)
-        sizes[rows[-1].name] = rows[-1].out_size(*sizes[rows[-1].inputs[0]])
+        specs[rows[-1].name] = rows[-1].out(*(specs[n] for n in rows[-1].inputs))
+        sizes[rows[-1].name] = rows[-1].size(*sizes[rows[-1].inputs[0]])
     extra = [row.name for row in rows[:-1] if rng.random() < 0.2]
     return Graph("g", inputs, tuple(rows), (rows[-1].name, *extra))
 
@@ -143,7 +151,7 @@ class Builder:
 
     def add(self, row: Row) -> str:
         self.rows.append(row)
-        self.specs[row.name] = row.out_spec(self.specs)
+        self.specs[row.name] = row.out(*(self.specs[n] for n in row.inputs))
         return row.name
 
     def conv(self, src: str, out: int, side: int = 3, stride: int = 1, upsample: int = 1, wide: bool = False) -> str:
@@ -220,11 +228,11 @@ def small_codec_graph(rng: np.random.Generator, n: int = 32, m: int = 48) -> Gra
         shift = np.full(4 * channels, 13, np.uint8)
         rows.append(Conv(f"conv{i}", src, w, bias, shift, lo, hi, pad=(1, 1, 1, 1), upsample=2))
         src = rows[-1].name
-        specs[src] = rows[-1].out_spec(specs)
+        specs[src] = rows[-1].out(*(specs[n] for n in rows[-1].inputs))
         if channels != 3:
             gamma = rng.integers(0, 700, (n, n)).astype(np.int16)
             beta = rng.integers(1, 2**20, n).astype(np.int32)
             rows.append(Gdn(f"igdn{i}", src, gamma, beta, beta, np.full(n, 12, np.uint8), 8, -2047, 2047, inverse=True))
             src = rows[-1].name
-            specs[src] = rows[-1].out_spec(specs)
+            specs[src] = rows[-1].out(*(specs[n] for n in rows[-1].inputs))
     return Graph("g_s", (specs["y_hat"],), tuple(rows), (src,))

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from intcodec.base.errors import ModelError
-from intcodec.engines import reference
 from intcodec.network import proof as bounds
-from intcodec.network.graph import Conv, Gdn, Graph, Latent, Network, TensorSpec
+from intcodec.network.graph import Graph, Latent, Network
+from intcodec.rows.conv import Conv
+from intcodec.rows.gdn import Gdn
+from intcodec.rows.row import TensorSpec
 
 SPEC = TensorSpec("x", 6, -2047, 2047)
 
@@ -27,10 +29,10 @@ def test_the_bound_is_reached_by_the_worst_input_and_by_nothing_beyond(seed):
     reached = 0
     for o in range(4):  # the input that aligns with one output channel's signs
         x = (np.sign(row.weight[o]) * 2047).astype(np.int64) * (1 if row.bias[o] >= 0 else -1)
-        acc = int(reference.convolve(row, x)[0, 0, o])
+        acc = int(row.sums(x)[0, 0, o])
         assert abs(acc) == abs(int(row.bias[o])) + 2047 * int(np.abs(row.weight[o].astype(int)).sum())
         reached = max(reached, abs(acc))
-    bound = bounds.conv_bound(row, SPEC)
+    bound = row.bound("conv", SPEC)
     assert reached <= bound <= reached * 1.2  # the digit form costs a little more than the plain sum
 
 
@@ -47,7 +49,7 @@ def test_the_digit_form_is_bounded_by_its_own_partial_sums():
     ]
     assert np.array_equal(sum(parts), w * x)
     worst = max(int(sum(np.abs(p).sum(axis=(1, 2, 3)) for p in parts).max()), 0) + int(np.abs(row.bias).max())
-    assert worst <= bounds.conv_bound(row, SPEC) + int(np.abs(row.bias).max())
+    assert worst <= row.bound("conv", SPEC) + int(np.abs(row.bias).max())
 
 
 def test_a_convolution_that_could_overflow_is_refused():
@@ -55,10 +57,10 @@ def test_a_convolution_that_could_overflow_is_refused():
         "c", "x", np.full((1, 15, 15, 6), 2047, np.int16), np.zeros(1, np.int32), np.full(1, 12, np.uint8), -1, 1
     )
     with pytest.raises(ModelError, match="worst-case"):
-        bounds.conv_bound(wide, SPEC)
+        wide.bound("conv", SPEC)
     edge = replace(wide, weight=np.ones((1, 1, 1, 6), np.int16), bias=np.full(1, 2**31 - 1, np.int32))
     with pytest.raises(ModelError, match="worst-case"):
-        bounds.conv_bound(edge, SPEC)
+        edge.bound("conv", SPEC)
 
 
 def gdn(gamma, beta=2**20, inverse=True, numerator=2**20, shift=12, square_shift=7):
@@ -69,13 +71,13 @@ def gdn(gamma, beta=2**20, inverse=True, numerator=2**20, shift=12, square_shift
 
 
 def test_gdn_norm_and_product_are_proved_and_refused():
-    assert bounds.gdn_bound(gdn(5000), SPEC) >= 2**20 + 6 * 5000 * 32736
+    assert gdn(5000).bound("gdn", SPEC) >= 2**20 + 6 * 5000 * 32736
     with pytest.raises(ModelError, match="norm"):
-        bounds.gdn_bound(gdn(6000), SPEC)  # 6 * 6000 * 32736 > 2**30
+        gdn(6000).bound("gdn", SPEC)  # 6 * 6000 * 32736 > 2**30
     with pytest.raises(ModelError, match="squares"):
-        bounds.gdn_bound(gdn(1, square_shift=6), SPEC)  # 2047**2 >> 6 does not fit int16
+        gdn(1, square_shift=6).bound("gdn", SPEC)  # 2047**2 >> 6 does not fit int16
     with pytest.raises(ModelError, match="product"):
-        bounds.gdn_bound(gdn(1, beta=100, inverse=False, numerator=2**30), SPEC)  # 2**30 // 10 * 2047
+        gdn(1, beta=100, inverse=False, numerator=2**30).bound("gdn", SPEC)  # 2**30 // 10 * 2047
 
 
 def test_latents_are_proved():

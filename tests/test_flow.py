@@ -11,10 +11,12 @@ import tinyvideo
 from intcodec import engines
 from intcodec.base.errors import InputError, ModelError
 from intcodec.clips.framecodec import REFERENCE_HI, REFERENCE_LO
-from intcodec.engines import flow
 from intcodec.engines.native import NativeEngine, isa_levels
-from intcodec.network.graph import Graph, Network, ScaleSpace, TensorSpec, Warp
+from intcodec.network.graph import Graph, Network
 from intcodec.network.proof import prove
+from intcodec.rows.row import TensorSpec
+from intcodec.rows.scale_space import ScaleSpace
+from intcodec.rows.warp import Warp
 
 TAPS = (17, 124, 590, 1792, 3490, 4358, 3490, 1792, 590, 124, 17)
 
@@ -125,9 +127,18 @@ def motion_field(height: int, width: int, seed: int) -> np.ndarray:
     return out
 
 
+def scale_space(x: np.ndarray) -> np.ndarray:
+    """Return the row's exact form of x int64[H, W, 3]; its range does not matter to it."""
+    return ScaleSpace("volume", "x").compute((), x)
+
+
+def warp(volume: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    return Warp("out", "volume", "motion").compute((), volume, motion)
+
+
 def test_scale_space_is_the_oracles() -> None:
     x = reference_picture(16, 32, 1)
-    volume = flow.scale_space(x.astype(np.int64))
+    volume = scale_space(x.astype(np.int64))
     for channel in range(3):
         levels = slow_space(x[:, :, channel])
         for level in range(6):
@@ -136,7 +147,7 @@ def test_scale_space_is_the_oracles() -> None:
 
 def test_warp_is_the_oracles() -> None:
     x, motion = reference_picture(16, 48, 2), motion_field(16, 48, 3)
-    made = flow.warp(flow.scale_space(x.astype(np.int64)), motion.astype(np.int64))
+    made = warp(scale_space(x.astype(np.int64)), motion.astype(np.int64))
     for channel in range(3):
         np.testing.assert_array_equal(made[:, :, channel], slow_warp(slow_space(x[:, :, channel]), motion))
 
@@ -145,7 +156,7 @@ def test_no_motion_at_the_sharpest_level_changes_nothing() -> None:
     x = reference_picture(32, 16, 4)
     motion = np.zeros((32, 16, 3), np.int64)
     motion[..., 2] = -(1 << 16)
-    np.testing.assert_array_equal(flow.warp(flow.scale_space(x.astype(np.int64)), motion), x)
+    np.testing.assert_array_equal(warp(scale_space(x.astype(np.int64)), motion), x)
 
 
 def predict_network() -> Network:

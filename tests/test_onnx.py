@@ -13,17 +13,24 @@ from randomnet import residual_graph
 
 from intcodec.base.errors import InputError, ModelError
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.network.graph import Add, Concat, Conv, Gate, Gdn, Graph, Network, Rescale, Row, ScaleIndex, TensorSpec
+from intcodec.network.graph import Graph, Network
 from intcodec.network.proof import prove
+from intcodec.rows.add import Add
+from intcodec.rows.concat import Concat
+from intcodec.rows.conv import Conv
+from intcodec.rows.gate import Gate
+from intcodec.rows.gdn import Gdn
+from intcodec.rows.rescale import Rescale
+from intcodec.rows.row import Row, TensorSpec
+from intcodec.rows.scale_index import ScaleIndex
 
 pytest.importorskip("onnxruntime", reason="the engine needs onnxruntime")
 
 from intcodec.engines.onnx import OnnxEngine, make_session
 from intcodec.network import onnxgraph as onnxgraphs
-from intcodec.network.onnxrows import weight_digits
 from intcodec.onnxwriter import protobuf
 from intcodec.onnxwriter.emitter import ELEMENT
-from intcodec.onnxwriter.values import DIGIT_BITS, layout
+from intcodec.onnxwriter.values import DIGIT_BITS, layout, weight_digits
 
 SIZES = ((1, 1), (1, 7), (5, 2), (9, 16))
 
@@ -172,8 +179,8 @@ def test_rows_of_two_tensors(seed: int) -> None:
 @pytest.mark.parametrize("bands", [2, 3, 32])
 def test_bands(bands: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bands of rows, also where there are fewer rows than bands."""
-    monkeypatch.setattr(onnxgraphs, "BAND_BYTES", 1)
-    monkeypatch.setattr(onnxgraphs, "MAX_BANDS", bands)
+    monkeypatch.setattr("intcodec.rows.conv.BAND_BYTES", 1)
+    monkeypatch.setattr("intcodec.rows.conv.MAX_BANDS", bands)
     for graph in tiny.network("mean-scale").graphs.values():
         check(graph, ((1, 1), (16, 16), (19, 6)))
     check(residual_graph(np.random.default_rng(bands)), ((4, 4), (12, 8)))  # a 1x1 shortcut of stride 2

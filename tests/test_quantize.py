@@ -16,7 +16,6 @@ from intcodec.entropy import rangecoder  # noqa: E402
 from intcodec.entropy.cdf import default_scale_table, gaussian_tables  # noqa: E402
 from intcodec.modelfile.model import Model  # noqa: E402
 from intcodec.network import proof as bounds  # noqa: E402
-from intcodec.network.graph import TensorSpec  # noqa: E402
 from intcodec.quantize import synthetic  # noqa: E402
 from intcodec.quantize.calibrate import FloatRunner, calibrate  # noqa: E402
 from intcodec.quantize.export import quantize  # noqa: E402
@@ -24,6 +23,7 @@ from intcodec.quantize.fold import Precision, fold_conv  # noqa: E402
 from intcodec.quantize.lower import ARCHITECTURES, lower_model, lower_transposed  # noqa: E402
 from intcodec.quantize.rows import FloatConv  # noqa: E402
 from intcodec.quantize.scales import HEDGES, RowCosts, row_borders  # noqa: E402
+from intcodec.rows.row import TensorSpec  # noqa: E402
 
 ARCHS = sorted(ARCHITECTURES)
 

@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 
 from intcodec.base.errors import InputError, RangeError
-from intcodec.engines import reference
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.network.graph import Conv, Gdn, Graph, Network, Rescale, ScaleIndex, TensorSpec
+from intcodec.network.graph import Graph, Network
+from intcodec.rows import arithmetic
+from intcodec.rows.conv import Conv
+from intcodec.rows.gdn import Gdn
+from intcodec.rows.rescale import Rescale
+from intcodec.rows.row import TensorSpec
+from intcodec.rows.scale_index import ScaleIndex
 
 
 def engine(rows, spec, outputs=None):
@@ -87,7 +92,7 @@ def test_isqrt_at_squares_and_their_neighbours():
     roots = np.concatenate([np.arange(1, 2000), 2**15 - np.arange(1, 2000)]).astype(np.int64)
     for delta in (-1, 0, 1):
         n = roots * roots + delta
-        assert reference.isqrt(n).tolist() == [isqrt(int(v)) for v in n]
+        assert arithmetic.isqrt(n).tolist() == [isqrt(int(v)) for v in n]
 
 
 def test_rescale_and_scale_index_by_hand():

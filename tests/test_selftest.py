@@ -17,7 +17,8 @@ from intcodec.conformance.verify import verify
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.modelfile import selftest
 from intcodec.modelfile.model import Model
-from intcodec.network.graph import Network, TensorSpec
+from intcodec.network.graph import Network
+from intcodec.rows.row import TensorSpec
 
 
 @pytest.fixture(scope="module")

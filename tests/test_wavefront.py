@@ -8,7 +8,11 @@ import pytest
 from intcodec.coding import wavefront
 from intcodec.coding.latents import from_symbols, to_symbols
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.network.graph import Concat, Conv, Graph, Latent, Network, ScaleIndex, TensorSpec
+from intcodec.network.graph import Graph, Latent, Network
+from intcodec.rows.concat import Concat
+from intcodec.rows.conv import Conv
+from intcodec.rows.row import TensorSpec
+from intcodec.rows.scale_index import ScaleIndex
 
 M = 3
 

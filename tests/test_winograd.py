@@ -12,8 +12,10 @@ import pytest
 
 from intcodec.engines.native import NativeEngine, isa_levels
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.network.graph import Conv, Graph, Network, TensorSpec
+from intcodec.network.graph import Graph, Network
 from intcodec.network.proof import prove
+from intcodec.rows.conv import Conv
+from intcodec.rows.row import TensorSpec
 
 AVAILABLE = [name for name, here in isa_levels() if here]
 #: Ranges of inputs and weights at the last value and past it: of tiles of three outputs across, and of two.

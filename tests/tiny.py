@@ -13,20 +13,15 @@ from typing import Any
 import numpy as np
 
 from intcodec.entropy.cdf import CdfTables, default_scale_table, gaussian_tables
-from intcodec.network.graph import (
-    Add,
-    Concat,
-    Conv,
-    Gate,
-    Gdn,
-    Graph,
-    Latent,
-    Network,
-    Rescale,
-    Row,
-    ScaleIndex,
-    TensorSpec,
-)
+from intcodec.network.graph import Graph, Latent, Network
+from intcodec.rows.add import Add
+from intcodec.rows.concat import Concat
+from intcodec.rows.conv import Conv
+from intcodec.rows.gate import Gate
+from intcodec.rows.gdn import Gdn
+from intcodec.rows.rescale import Rescale
+from intcodec.rows.row import Row, TensorSpec
+from intcodec.rows.scale_index import ScaleIndex
 
 ARCHS = ("factorized", "hyperprior", "mean-scale", "context")
 FRACTION = 10

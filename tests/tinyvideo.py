@@ -17,19 +17,13 @@ from intcodec import engines
 from intcodec.clips.framecodec import REFERENCE_HI, REFERENCE_LO, VideoCodec
 from intcodec.entropy.cdf import default_scale_table, gaussian_tables
 from intcodec.modelfile.model import Model
-from intcodec.network.graph import (
-    MOTION_BITS,
-    Concat,
-    Graph,
-    Latent,
-    Network,
-    Rescale,
-    Row,
-    ScaleIndex,
-    ScaleSpace,
-    TensorSpec,
-    Warp,
-)
+from intcodec.network.graph import Graph, Latent, Network
+from intcodec.rows.concat import Concat
+from intcodec.rows.rescale import Rescale
+from intcodec.rows.row import Row, TensorSpec
+from intcodec.rows.scale_index import ScaleIndex
+from intcodec.rows.scale_space import ScaleSpace
+from intcodec.rows.warp import MOTION_BITS, Warp
 
 N, M = 4, 6
 _WIDEST = REFERENCE_HI - REFERENCE_LO

@@ -26,9 +26,12 @@ from intcodec.base.integers import IntArray
 from intcodec.coding.latentcoders import Coded, HyperpriorCoder
 from intcodec.coding.latents import checksum
 from intcodec.modelfile.container import MODEL_ID_BYTES
-from intcodec.network.graph import MAX_WARP_SIDE, Network, ScaleSpace, TensorSpec, Warp
+from intcodec.network.graph import Network
 from intcodec.network.limits import PictureLimits
 from intcodec.pictures.codec import DEFAULT_MAX_PIXELS, Codec, Picture, check_picture, load_engine, pad
+from intcodec.rows.row import TensorSpec
+from intcodec.rows.scale_space import MAX_WARP_SIDE, ScaleSpace
+from intcodec.rows.warp import Warp
 
 if TYPE_CHECKING:
     from intcodec.engines import Engine

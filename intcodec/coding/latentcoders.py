@@ -24,7 +24,8 @@ from intcodec.coding.latents import Symbols, checksum, from_symbols, tiles, to_s
 from intcodec.coding.wavefront import NEIGHBOURS, walk
 from intcodec.entropy import rangecoder
 from intcodec.entropy.cdf import CdfTables
-from intcodec.network.graph import Conv, Latent, Network, Row, TensorSpec
+from intcodec.network.graph import Latent, Network
+from intcodec.rows.row import TensorSpec
 
 if TYPE_CHECKING:
     from intcodec.engines import Engine
@@ -226,7 +227,7 @@ class ContextCoder:
             raise ModelError("the output of h_s does not fit the context model")
         if any(_tensor(network, "context", n).channels != latent.channels for n in ("index", "mean")):
             raise ModelError("the outputs of the context model do not fit latent y")
-        if not all(_pointwise(row) for row in network.graphs["context"].rows):
+        if not all(row.pointwise for row in network.graphs["context"].rows):
             raise ModelError("the context model looks at more than one position at a time")
 
     @staticmethod
@@ -300,12 +301,6 @@ def _require(mapping: Any, name: str, what: str) -> Any:
 def _tensor(network: Network, graph: str, name: str) -> TensorSpec:
     spec: TensorSpec = _require(_require(network.graphs, graph, "graph").specs(), name, f"graph {graph}: tensor")
     return spec
-
-
-def _pointwise(row: Row) -> bool:
-    if not isinstance(row, Conv):
-        return True
-    return row.weight.shape[1:3] == (1, 1) and (row.stride, row.upsample, *row.pad) == (1, 1, 0, 0, 0, 0)
 
 
 def _cheapest_symbol(tables: CdfTables) -> float:

@@ -19,7 +19,7 @@ from intcodec.modelfile.container import NETWORK
 from intcodec.modelfile.model import Model
 from intcodec.modelfile.selftest import self_test
 from intcodec.network.derived import DerivedGraphs
-from intcodec.network.graph import Conv, Network, ScaleIndex
+from intcodec.network.graph import Network
 from intcodec.network.proof import prove
 from intcodec.pictures.codec import Codec
 
@@ -108,9 +108,9 @@ def _tables(network: Network) -> str:
     for name, table in network.tables.items():
         needed = network.latents[name].channels
         local = name.rpartition("_")[2]
-        for graph, row in network.rows():
-            if isinstance(row, ScaleIndex) and local == "y" and graph.name.startswith(name.removesuffix(local)):
-                needed = row.thresholds.shape[0] + 1
+        for graph in network.graphs.values():
+            if local == "y" and "index" in graph.outputs and graph.name.startswith(name.removesuffix(local)):
+                needed = graph.specs()["index"].hi + 1
         if table.rows < needed:
             raise ModelError(f"cdf table {name!r} has {table.rows} rows, {needed} are indexed")
         CdfTables.from_arrays(table.to_arrays())
@@ -133,5 +133,4 @@ def _self_test(model: Model, name: str) -> str:
     except InputError as error:
         raise _Skip(str(error)) from error
     self_test(model, engine, deep=True)
-    rows = sum(isinstance(row, Conv) for _, row in model.network.rows())
-    return f"{len(model.vectors)} graphs, {rows} convolutions"
+    return f"{len(model.vectors)} graphs, {len(list(model.network.rows()))} rows"

@@ -15,7 +15,7 @@ from fractions import Fraction
 from math import ceil, lcm
 from typing import Final
 
-from intcodec.network.graph import Conv, Graph
+from intcodec.network.graph import Graph
 
 #: Rows of every tensor, counted at the graph's coarsest resolution, that a stretch should fit its workspace with.
 ROWS: Final = 3
@@ -50,13 +50,12 @@ class Columns:
         for row in graph.rows:
             left[row.name] = max(left[name] for name in row.inputs)
             right[row.name] = max(right[name] for name in row.inputs)
-            if isinstance(row, Conv):
-                # x reads x * stride - pad and up; the second of two upsampled columns stands half a column further
-                left[row.name] += row.pad[1] / scale[row.input]
-                right[row.name] += max(row.weight.shape[2] - 1 - row.pad[1], 0) / scale[row.input]
-                left[row.name] += (row.upsample - 1) / scale[row.name]
+            # x reads x * stride - left and up; the second of two upsampled columns stands half a column further
+            look, source = row.reach, scale[row.inputs[0]]
+            left[row.name] += look.left / source + (look.upsample - 1) / scale[row.name]
+            right[row.name] += look.right / source
         self.scale = scale
-        before = [scale[r.name] / r.upsample for r in graph.rows if isinstance(r, Conv)]  # the pixel shuffle
+        before = [scale[r.name] / r.reach.upsample for r in graph.rows]  # the pixel shuffle
         self.unit = lcm(*(s.denominator for s in [*scale.values(), *before]))
         reach = max(*left.values(), *right.values()) + 1
         self.halo = ceil(reach / self.unit) * self.unit

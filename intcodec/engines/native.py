@@ -20,23 +20,18 @@ import numpy as np
 import intcodec._native as _native
 from intcodec.base.errors import InputError
 from intcodec.base.integers import IntArray
-from intcodec.engines import flow
 from intcodec.engines.columns import Columns, Stretch
 from intcodec.engines.reference import check_input
-from intcodec.network.graph import (
-    Add,
-    Concat,
-    Conv,
-    Gate,
-    Gdn,
-    Graph,
-    Network,
-    Rescale,
-    Row,
-    ScaleIndex,
-    ScaleSpace,
-    TensorSpec,
-)
+from intcodec.network.graph import Graph, Network
+from intcodec.rows.add import Add
+from intcodec.rows.concat import Concat
+from intcodec.rows.conv import Conv
+from intcodec.rows.gate import Gate
+from intcodec.rows.gdn import Gdn
+from intcodec.rows.rescale import Rescale
+from intcodec.rows.row import Row, TensorSpec
+from intcodec.rows.scale_index import ScaleIndex
+from intcodec.rows.scale_space import ScaleSpace
 
 MAX_THREADS = 256
 #: Wished bytes of row windows: what the second-level cache and a slice of the third hold, per thread.
@@ -167,7 +162,8 @@ class NativeEngine:
     def _run_whole(self, graph: Graph, given: list[IntArray], wanted: tuple[str, ...]) -> dict[str, IntArray]:
         """Run a graph whose rows need their whole inputs: scale space and warp."""
         height, width = given[0].shape[:2]
-        flow.check_size(height, width)
+        if why := graph.rows[0].refusal(height, width):
+            raise InputError(f"graph {graph.name}: {why}")
         made, specs = {s.name: x for s, x in zip(graph.inputs, given, strict=True)}, graph.specs()
         for row in graph.rows:
             out = made[row.name] = np.empty((height, width, specs[row.name].channels), np.int16)

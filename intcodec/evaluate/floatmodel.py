@@ -28,8 +28,9 @@ from intcodec.coding.wavefront import steps
 from intcodec.entropy.cdf import CdfTables, default_scale_table, factorized_tables, gaussian_tables
 from intcodec.entropy.rangecoder import encode
 from intcodec.evaluate.contestants import Outcome, Picture
-from intcodec.network.graph import Network, ScaleIndex
+from intcodec.network.graph import Network
 from intcodec.quantize.rows import FRACTION
+from intcodec.rows.scale_index import ScaleIndex
 from intcodec.zoo import (
     AutoregressivePrior,
     EntropyBottleneck,

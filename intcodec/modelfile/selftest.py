@@ -15,8 +15,9 @@ import numpy as np
 from intcodec.base.errors import ModelError, SelfTestError
 from intcodec.base.integers import IntArray
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.network.graph import Network, TensorSpec
+from intcodec.network.graph import Network
 from intcodec.network.limits import check_test
+from intcodec.rows.row import TensorSpec
 
 if TYPE_CHECKING:
     from intcodec.engines import Engine

@@ -15,43 +15,15 @@ import numpy as np
 from intcodec.base.errors import ModelError
 from intcodec.base.integers import ACC_LIMIT, IntArray
 from intcodec.entropy.cdf import CdfTables
-from intcodec.network.graph import (
-    MAX_CHANNELS,
-    Add,
-    Concat,
-    Conv,
-    Gate,
-    Gdn,
-    Graph,
-    Latent,
-    Network,
-    Rescale,
-    Row,
-    ScaleIndex,
-    ScaleSpace,
-    TensorSpec,
-    Warp,
-)
+from intcodec.network.graph import MAX_CHANNELS, Graph, Latent, Network
+from intcodec.rows.row import Row, TensorSpec
+from intcodec.rows.table import KINDS
 
 FORMAT = 1
 #: Entries of a cdf table; real ones have 10**5.
 MAX_ENTRIES = 1 << 22
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _ARCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-
-#: Per row type: its name in JSON, its arrays, its scalar fields.
-_ROWS: dict[str, tuple[type[Row], tuple[str, ...], tuple[str, ...]]] = {
-    "conv": (Conv, ("weight", "bias", "shift"), ("lo", "hi", "stride", "pad", "upsample", "slope")),
-    "gdn": (Gdn, ("gamma", "beta", "numerator", "shift"), ("square_shift", "lo", "hi", "inverse")),
-    "rescale": (Rescale, ("shift",), ("lo", "hi", "magnitude")),
-    "scale_index": (ScaleIndex, ("thresholds",), ()),
-    "concat": (Concat, (), ("other",)),
-    "add": (Add, ("input_shift", "other_shift", "shift"), ("other", "lo", "hi")),
-    "gate": (Gate, ("table", "shift"), ("other", "lo", "hi")),
-    "scale_space": (ScaleSpace, (), ()),
-    "warp": (Warp, (), ("other",)),
-}
-_BOOLEAN = ("inverse", "magnitude")
 
 
 def describe(network: Network) -> tuple[dict[str, Any], dict[str, IntArray]]:
@@ -61,12 +33,10 @@ def describe(network: Network) -> tuple[dict[str, Any], dict[str, IntArray]]:
     for graph in network.graphs.values():
         rows = []
         for row in graph.rows:
-            kind = next(k for k, v in _ROWS.items() if v[0] is type(row))
-            _, arrays, fields = _ROWS[kind]
-            for field in arrays:
+            for field in row.arrays:
                 tensors[f"{graph.name}/{row.name}/{field}"] = getattr(row, field)
-            scalars = {f: list(v) if isinstance(v := getattr(row, f), tuple) else v for f in fields}
-            rows.append({"type": kind, "name": row.name, "input": row.input, **scalars})
+            scalars = {f: list(v) if isinstance(v := getattr(row, f), tuple) else v for f in row.scalars}
+            rows.append({"type": row.kind, "name": row.name, "input": row.input, **scalars})
         inputs = [{"name": s.name, "channels": s.channels, "lo": s.lo, "hi": s.hi} for s in graph.inputs]
         graphs.append({"name": graph.name, "inputs": inputs, "rows": rows, "outputs": list(graph.outputs)})
     latents = []
@@ -138,19 +108,15 @@ class _Reader:
 
     def row(self, json: Any, graph: str) -> Row:
         kind = _get(json, "type", str, f"graph {graph}: row")
-        if kind not in _ROWS:
+        if kind not in KINDS:
             raise ModelError(f"graph {graph}: row type {kind[:40]!r} is unknown to this version of intcodec")
-        cls, arrays, fields = _ROWS[kind]
-        name = _name(_get(json, "name", str, "row"), "row")
+        row = KINDS[kind]
+        name = _name(_get(json, "name", str, f"graph {graph}: row"), "row")
         where = f"graph {graph}: row {name}"
-        _only(json, ("type", "name", "input", *fields), where)
-        values: dict[str, Any] = {f: self.take(f"{graph}/{name}/{f}") for f in arrays}
-        for field in fields:
-            if field == "other":
-                values[field] = _name(_get(json, "other", str, where), "tensor")
-            else:
-                values[field] = _pad(json, where) if field == "pad" else _scalar(json, field, where)
-        return cls(name, _name(_get(json, "input", str, where), "tensor"), **values)
+        _only(json, ("type", "name", "input", *row.scalars), where)
+        values: dict[str, Any] = {field: _field(json, field, type_, where) for field, type_ in row.scalars.items()}
+        values.update({field: self.take(f"{graph}/{name}/{field}") for field in row.arrays})
+        return row(name=name, input=_name(_get(json, "input", str, where), "tensor"), **values)
 
     def latent(self, json: Any) -> Latent:
         name = _name(_get(json, "name", str, "latent"), "latent")
@@ -186,8 +152,17 @@ def _get(json: Any, key: str, kind: type, where: str) -> Any:
     return json[key]
 
 
-def _scalar(json: Any, key: str, where: str) -> Any:
-    value = _get(json, key, bool if key in _BOOLEAN else int, where)
+def _field(json: Any, key: str, type_: type, where: str) -> Any:
+    if type_ is int:
+        return _scalar(json, key, where)
+    if type_ is tuple:
+        return _pad(json, where)
+    value = _get(json, key, type_, where)
+    return _name(value, "tensor") if type_ is str else value
+
+
+def _scalar(json: Any, key: str, where: str) -> int:
+    value: int = _get(json, key, int, where)
     if abs(value) >= 2**31:
         raise ModelError(f"{where}: {key} is out of range")
     return value

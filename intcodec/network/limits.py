@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from intcodec.base.errors import ModelError
-from intcodec.network.graph import WARP_SIDE_STEP, Conv, Gdn, Graph, Network, ScaleSpace, Warp, can_warp
+from intcodec.network.graph import Graph, Network
 
 #: Values of one tensor for each pixel of the picture, real models stay below 100; and what a small picture may add.
 VALUES_PER_PIXEL: Final = 1 << 10
@@ -28,13 +28,7 @@ def check_weights(network: Network) -> None:
     Raises:
         ModelError: they would.
     """
-    total = 0
-    for _, row in network.rows():
-        if isinstance(row, Conv):
-            out = row.weight.shape[0]
-            total += row.weight.size // out * (-(-out // LANES) * LANES)
-        elif isinstance(row, Gdn):
-            total += row.gamma.shape[0] * (-(-row.gamma.shape[0] // LANES) * LANES)
+    total = sum(row.packed_weights(LANES) for _, row in network.rows())
     if total > PACKED_WEIGHTS:
         raise ModelError(f"model: its weights take {total} values when packed, more than {PACKED_WEIGHTS}")
 
@@ -47,13 +41,7 @@ def check_test(graph: Graph, height: int, width: int) -> None:
     """
     specs, sizes = graph.specs(), _sizes(graph, height, width)
     values = sum(h * w * specs[name].channels for name, (h, w) in sizes.items())
-    products = 0
-    for row in graph.rows:
-        h, w = sizes[row.name]
-        if isinstance(row, Conv):
-            products += h * w * row.weight.size // row.upsample**2
-        elif isinstance(row, Gdn):
-            products += h * w * row.gamma.size
+    products = sum(row.products(*sizes[row.name]) for row in graph.rows)
     if values > TEST_VALUES or products > TEST_PRODUCTS:
         raise ModelError(f"graph {graph.name}: a self-test of {height}x{width} is too large")
 
@@ -100,10 +88,8 @@ def _sizes(graph: Graph, height: int, width: int) -> dict[str, tuple[int, int]]:
         h, w = sizes[row.name]
         if h < 1 or w < 1:
             raise ModelError(f"graph {graph.name}: a {height}x{width} input is smaller than the kernel of {row.name}")
-        if isinstance(row, ScaleSpace | Warp) and not can_warp(h, w):
-            raise ModelError(
-                f"graph {graph.name}: row {row.name} cannot warp {height}x{width}, no multiples of {WARP_SIDE_STEP}"
-            )
+        if why := row.refusal(h, w):
+            raise ModelError(f"graph {graph.name}: row {row.name} {why}")
         if any(sizes[name] != sizes[row.inputs[0]] for name in row.inputs):
             raise ModelError(f"graph {graph.name}: the tensors that row {row.name} reads differ in size")
     return sizes

@@ -15,20 +15,7 @@ import numpy as np
 
 from intcodec.base.errors import InputError
 from intcodec.base.integers import ACC_LIMIT
-from intcodec.network.graph import (
-    NORM_LIMIT,
-    Add,
-    Concat,
-    Conv,
-    Gate,
-    Gdn,
-    Graph,
-    Latent,
-    Rescale,
-    Row,
-    ScaleIndex,
-    TensorSpec,
-)
+from intcodec.network.graph import Graph, Latent
 from intcodec.quantize.rows import (
     CEILING,
     FRACTION,
@@ -46,6 +33,14 @@ from intcodec.quantize.rows import (
     FloatScaleIndex,
 )
 from intcodec.quantize.scales import row_borders
+from intcodec.rows.add import Add
+from intcodec.rows.concat import Concat
+from intcodec.rows.conv import Conv
+from intcodec.rows.gate import Gate
+from intcodec.rows.gdn import NORM_LIMIT, Gdn
+from intcodec.rows.rescale import Rescale
+from intcodec.rows.row import Row, TensorSpec
+from intcodec.rows.scale_index import ScaleIndex
 
 #: LeakyReLU slope 0.01 in units of 2**-16.
 LEAKY_SLOPE = 655
@@ -187,7 +182,7 @@ def _fold_row(row: Any, sources: dict[str, Source], magnitudes: Mapping[str, Flo
     else:
         raise InputError(f"no integer form of {type(row).__name__}")
     specs = {name: source.spec for name, source in sources.items()}
-    sources[row.name] = Source(folded.out_spec(specs), scale)
+    sources[row.name] = Source(folded.out(*(specs[n] for n in folded.inputs)), scale)
     return folded
 
 

@@ -16,7 +16,7 @@ import torch
 from intcodec.base.integers import IntArray
 from intcodec.clips.framecodec import PARTS, REFERENCE_BITS, REFERENCE_HI, REFERENCE_LO
 from intcodec.entropy import cdf
-from intcodec.network.graph import MOTION_BITS, Graph, Latent, Network, ScaleSpace, TensorSpec, Warp
+from intcodec.network.graph import Graph, Latent, Network
 from intcodec.quantize.calibrate import FloatRunner, Magnitudes, record
 from intcodec.quantize.fold import Precision, Source, fold_codec
 from intcodec.quantize.lower import close_graph, density, lower_sequence, lower_transposed, scale_table_of
@@ -32,6 +32,9 @@ from intcodec.quantize.rows import (
     FloatRow,
     FloatScaleIndex,
 )
+from intcodec.rows.row import TensorSpec
+from intcodec.rows.scale_space import ScaleSpace
+from intcodec.rows.warp import MOTION_BITS, Warp
 from intcodec.zoo.video import ScaleSpaceFlow, scale_space, warp
 
 #: A pixel's value of 1 is this much of the range [0, 1] of the float model.

@@ -32,7 +32,8 @@ from intcodec.engines import reference
 from intcodec.engines.native import NativeEngine
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.modelfile.model import Model
-from intcodec.network.graph import Conv, Network
+from intcodec.network.graph import Network
+from intcodec.rows.conv import Conv
 
 ARCH, VIDEO = "mbt2018_mean", "ssf2020"
 Run = Callable[[str, Mapping[str, IntArray]], dict[str, IntArray]]

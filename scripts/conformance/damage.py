@@ -24,7 +24,9 @@ from intcodec.coding import bitstream
 from intcodec.coding.bitstream import Bitstream, write_varint
 from intcodec.modelfile.container import MANIFEST, NETWORK
 from intcodec.modelfile.model import Model, write_network
-from intcodec.network.graph import MAX_WARP_SIDE, Conv, Network
+from intcodec.network.graph import Network
+from intcodec.rows.conv import Conv
+from intcodec.rows.scale_space import MAX_WARP_SIDE
 
 Json = dict[str, Any]
 Damage = tuple[str, str, str, bytes, Json]  # name, comment, error class, bytes, options of the case

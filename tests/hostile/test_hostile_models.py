@@ -31,9 +31,12 @@ from intcodec.engines.reference import ReferenceEngine
 from intcodec.modelfile import selftest, tensorfile
 from intcodec.modelfile.container import MANIFEST, NETWORK
 from intcodec.modelfile.model import METADATA_KEY, Model, read_network, write_network
-from intcodec.network.graph import Concat, Conv, Graph, Network, TensorSpec
+from intcodec.network.graph import Graph, Network
 from intcodec.onnxwriter import protobuf
 from intcodec.pictures.codec import Codec
+from intcodec.rows.concat import Concat
+from intcodec.rows.conv import Conv
+from intcodec.rows.row import TensorSpec
 
 #: What loading any of these files may take, the interpreter, numpy and two copies of the largest member included.
 MEGABYTES = 900

@@ -26,7 +26,11 @@ from intcodec.clips.frames import FrameFormat
 from intcodec.conformance.verify import verify
 from intcodec.modelfile.model import Model
 from intcodec.modelfile.selftest import check_vectors
-from intcodec.network.graph import Conv, Graph, Network, Rescale, Row, ScaleSpace
+from intcodec.network.graph import Graph, Network
+from intcodec.rows.conv import Conv
+from intcodec.rows.rescale import Rescale
+from intcodec.rows.row import Row
+from intcodec.rows.scale_space import ScaleSpace
 
 #: Bytes that a decoder may take for each pixel of a frame: pictures, motion, the scale space and what makes it.
 BYTES_PER_PIXEL = 100
