@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 FUZZ = ROOT / "fuzz"
 ADDRESS = "-fsanitize=address"
 UNDEFINED = f"{ADDRESS},undefined"

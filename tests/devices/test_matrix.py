@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import SCRIPTS
 
-SCRIPTS = Path(__file__).parents[1] / "scripts" / "conformance"
 ENV = {**os.environ, "PYTHONPATH": os.pathsep.join((str(SCRIPTS), str(SCRIPTS.parents[1])))}
 sys.path.insert(0, str(SCRIPTS))
 

@@ -19,6 +19,7 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from places import ROOT
 
 from intcodec import zoo
 from intcodec.base.errors import InputError
@@ -32,7 +33,6 @@ from intcodec.train.settings import CLIPS
 from intcodec.train.state import Log, load, resume_path
 from intcodec.train.warmstart import warm_start
 
-REPO = Path(__file__).resolve().parents[1]
 N, M = 8, 12
 
 
@@ -518,14 +518,14 @@ def test_command(photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 @pytest.mark.parametrize("arch", ["bmshj2018_factorized", "bmshj2018_hyperprior", "mbt2018_mean", "mbt2018"])
 def test_compressai_codes_with_our_checkpoints(arch: str, photos: Path, tmp_path: Path) -> None:
     """Its own class loads the file, codes with the tables in it, and makes the picture that our zoo makes."""
-    fallback = REPO / ".venv-peer" / "bin" / "python"
+    fallback = ROOT / ".venv-peer" / "bin" / "python"
     python = os.environ.get("INTCODEC_PEER_PYTHON") or (str(fallback) if fallback.exists() else "")
     if not python:
         pytest.skip("no peer Python with CompressAI: set INTCODEC_PEER_PYTHON or create .venv-peer")
     path = train(settings(photos, tmp_path, arch=arch, steps=60, lr=3e-3)).output
     x = torch.from_numpy(tiny.picture(128, 192)).permute(2, 0, 1)[None].float() / 255
     np.savez(tmp_path / "x.npz", x=x.numpy())
-    script = REPO / "tests" / "peer" / "compressai_code.py"
+    script = ROOT / "tests" / "peer" / "compressai_code.py"
     command = [python, str(script), arch, str(path), str(tmp_path / "x.npz")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -24,8 +24,8 @@ from intcodec.engines.native import NativeEngine
 from intcodec.modelfile.model import Model
 from intcodec.modelfile.selftest import digest
 
-ROOT = Path(__file__).with_name("conformance")
-TOOL = Path(__file__).parents[1] / "scripts" / "conformance" / "make_vectors.py"
+ROOT = Path(__file__).parents[1] / "conformance"
+TOOL = Path(__file__).parents[2] / "scripts" / "conformance" / "make_vectors.py"
 FILES = vectors.load(ROOT)
 MEAN = next(f for f in FILES if f.name == "mbt2018_mean")
 CLIPS = next(f for f in FILES if f.kind == "clips")

@@ -343,7 +343,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def process(*args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    path = [str(Path(__file__).parent), str(Path(intcodec.__file__).parents[1])]
+    path = [str(Path(__file__).parents[1] / "support"), str(Path(intcodec.__file__).parents[1])]
     return subprocess.run([sys.executable, "-c", _RUNNER.format(path=path), *args], input=stdin, capture_output=True)
 
 
@@ -361,7 +361,7 @@ def test_broken_pipe_is_silent() -> None:
     process("encode", "a.png")
     read_end, write_end = os.pipe()
     os.close(read_end)
-    path = [str(Path(__file__).parent), str(Path(intcodec.__file__).parents[1])]
+    path = [str(Path(__file__).parents[1] / "support"), str(Path(intcodec.__file__).parents[1])]
     for args in (["decode", "a.intc", "-o", "-", "--quiet"], ["info", "a.intc"]):
         done = subprocess.run(
             [sys.executable, "-c", _RUNNER.format(path=path), *args], stdout=write_end, stderr=subprocess.PIPE
@@ -373,7 +373,7 @@ def test_broken_pipe_is_silent() -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_full_disk_behind_standard_output() -> None:
     process("encode", "a.png")
-    path = [str(Path(__file__).parent), str(Path(intcodec.__file__).parents[1])]
+    path = [str(Path(__file__).parents[1] / "support"), str(Path(intcodec.__file__).parents[1])]
     for args in (["decode", "a.intc", "-o", "-", "--quiet"], ["info", "a.intc"]):
         with open("/dev/full", "wb") as full:
             done = subprocess.run(
@@ -394,7 +394,7 @@ def test_start_up_imports_nothing_slow() -> None:
 
 def test_coding_imports_no_training_framework() -> None:
     code = (
-        _RUNNER.format(path=[str(Path(__file__).parent), str(Path(intcodec.__file__).parents[1])])
+        _RUNNER.format(path=[str(Path(__file__).parents[1] / "support"), str(Path(intcodec.__file__).parents[1])])
         .replace(
             "sys.exit(main(sys.argv[1:]))",
             "main(['encode', 'a.png', '--quiet']); main(['decode', 'a.intc', '--quiet', '-f']);",

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 import tiny
 from PIL import Image
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 PATHS = f"import sys; sys.path[:0] = {[str(ROOT), str(ROOT / 'fuzz'), str(ROOT / 'tests')]!r}\n"
 

@@ -9,13 +9,13 @@ import struct
 import time
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tiny
+from bundles import members, pack, rebuild
 
 from intcodec.base.errors import InputError, IntCodecError, ModelError
 from intcodec.modelfile import model as bundle
@@ -23,45 +23,11 @@ from intcodec.modelfile import tensorfile
 from intcodec.modelfile.container import MANIFEST, MAX_MANIFEST, NETWORK
 from intcodec.modelfile.model import Model
 from intcodec.network import description
-from intcodec.network.graph import Network
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     return Model.build(tiny.network("mean-scale"), {"quality": 3, "metric": "mse"})
-
-
-def members(data: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def pack(content: Mapping[str, bytes], fix: bool = True) -> bytes:
-    """Return a bundle of these members; with `fix` the manifest's hashes are made to fit."""
-    content = dict(content)
-    if fix:
-        manifest = json.loads(content.pop(MANIFEST))
-        manifest["sha256"] = {n: hashlib.sha256(d).hexdigest() for n, d in content.items()}
-        manifest["model_id"] = manifest["sha256"].get(NETWORK)
-        content[MANIFEST] = json.dumps(manifest).encode()
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in content.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
-
-
-def rebuild(
-    model: Model,
-    network: Network | None = None,
-    bounds: Mapping[str, int] | None = None,
-    onnx: Mapping[str, bytes] | None = None,
-) -> bytes:
-    """Return a consistent bundle with one part of a model replaced."""
-    content = members(model.data)
-    content[NETWORK] = bundle.write_network(network or model.network, bounds or model.bounds, model.vectors)
-    content.update({f"onnx/{k}.onnx": v for k, v in (onnx or {}).items()})
-    return pack(content)
 
 
 def rejected(data: bytes, match: str = ".") -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from places import ROOT
 from torch import Tensor
 
 from intcodec import zoo
@@ -25,8 +26,7 @@ from intcodec.base.errors import InputError
 from intcodec.zoo import pretrained
 from intcodec.zoo.layers import LowerBound
 
-REPO = Path(__file__).resolve().parents[1]
-CHECKPOINTS = Path(os.environ.get("INTCODEC_SHARED", REPO.parent / "shared")) / "data" / "checkpoints"
+CHECKPOINTS = Path(os.environ.get("INTCODEC_SHARED", ROOT.parent / "shared")) / "data" / "checkpoints"
 TRAINED = ("bmshj2018_factorized", "bmshj2018_hyperprior", "mbt2018_mean", "mbt2018")
 ARCHS = tuple(arch for arch in zoo.ARCHITECTURES if arch != "ssf2020")  # tests/test_zoo_video.py has that one
 #: (arch, quality) with random weights: both channel counts of the cheng2020 models, and M != N for a joint model.
@@ -90,7 +90,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run CompressAI once on every checkpoint; return the folder with its answers."""
-    fallback = REPO / ".venv-peer" / "bin" / "python"
+    fallback = ROOT / ".venv-peer" / "bin" / "python"
     python = os.environ.get("INTCODEC_PEER_PYTHON") or (str(fallback) if fallback.exists() else "")
     if not python:
         pytest.skip("no peer Python with CompressAI: set INTCODEC_PEER_PYTHON or create .venv-peer")
@@ -110,7 +110,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run["input"], run["output"] = str(folder / f"{run['input']}.npz"), str(folder / f"{run['output']}.npz")
     job = folder / "job.json"
     job.write_text(json.dumps({"facts": str(folder / "facts.json"), "runs": runs}))
-    command = [python, str(REPO / "tests" / "peer" / "compressai_forward.py"), str(job)]
+    command = [python, str(ROOT / "tests" / "peer" / "compressai_forward.py"), str(job)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return folder

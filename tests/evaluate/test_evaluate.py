@@ -19,6 +19,7 @@ import tiny
 import tinyvideo
 import torch
 from PIL import Image
+from places import ROOT
 
 import intcodec
 from intcodec import zoo
@@ -38,7 +39,6 @@ from intcodec.pictures.codec import Codec
 from intcodec.quantize.export import VIDEO_ARCHITECTURES
 from intcodec.train.finish import fill_tables, settle_quantiles
 
-REPO = Path(__file__).resolve().parents[1]
 Run = Callable[..., tuple[int, str, str]]
 PICTURE_ARCHS = sorted(zoo.ARCHITECTURES.keys() - set(VIDEO_ARCHITECTURES))
 
@@ -280,7 +280,7 @@ def test_float_model_takes_the_rows_of_the_integer_model(tmp_path: Path) -> None
 
 def test_float_context_model_against_compressai(tmp_path: Path) -> None:
     """CompressAI codes position by position; its pictures, and its bytes with its choice of rows, are ours."""
-    fallback = REPO / ".venv-peer" / "bin" / "python"
+    fallback = ROOT / ".venv-peer" / "bin" / "python"
     python = os.environ.get("INTCODEC_PEER_PYTHON") or (str(fallback) if fallback.exists() else "")
     if not python:
         pytest.skip("no peer Python with CompressAI: set INTCODEC_PEER_PYTHON or create .venv-peer")
@@ -290,7 +290,7 @@ def test_float_context_model_against_compressai(tmp_path: Path) -> None:
     picture = tiny.picture(256, 192)
     outcome = FloatModel(path, threads=1).code(picture)
     np.savez(tmp_path / "x.npz", x=picture.transpose(2, 0, 1)[None].astype(np.float32) / 255)
-    command = [python, str(REPO / "tests/peer/compressai_code.py"), "mbt2018", str(path), str(tmp_path / "x.npz")]
+    command = [python, str(ROOT / "tests/peer/compressai_code.py"), "mbt2018", str(path), str(tmp_path / "x.npz")]
     done = subprocess.run([*command, str(tmp_path / "y.npz")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     theirs = json.loads(done.stdout)["bits"] / 8

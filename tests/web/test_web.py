@@ -20,7 +20,8 @@ import peak
 import pytest
 import tiny
 import webdecoder
-from hostile.test_hostile_models import BOMBS
+from places import VECTORS
+from test_hostile_models import BOMBS
 from webdecoder import BUILDS, ROOT, node
 
 import intcodec
@@ -32,7 +33,6 @@ from intcodec.modelfile.model import Model
 from intcodec.modelfile.selftest import digest
 
 KERNELS = ROOT / "_ext" / "kernels"
-VECTORS = ROOT / "tests" / "conformance"
 SIZES = [(1, 1), (33, 17), (50, 70), (16, 150)]
 WASI = """
 import { readFile } from "node:fs/promises";

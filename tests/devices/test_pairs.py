@@ -10,20 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from places import SCRIPTS
 
 import intcodec
 from intcodec.conformance.vectors import read_ppm, write_ppm
 
-SCRIPTS = Path(__file__).parents[1] / "scripts" / "conformance"
 sys.path.insert(0, str(SCRIPTS))
 
-import coding  # noqa: E402
-import devices  # noqa: E402
-import local  # noqa: E402
-import pairs  # noqa: E402
-import workshop  # noqa: E402
-from pairs import Place, Progress, Row, Subject  # noqa: E402
-from verdicts import FAILED, OK, SKIPPED  # noqa: E402
+import coding
+import devices
+import local
+import pairs
+import workshop
+from pairs import Place, Progress, Row, Subject
+from verdicts import FAILED, OK, SKIPPED
 
 SIZES = ((40, 50), (64, 64), (1, 7))
 NAMES = ("a", "b", "c")

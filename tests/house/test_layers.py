@@ -17,7 +17,7 @@ import tiny
 
 from intcodec.modelfile.model import Model
 
-PACKAGE = Path(__file__).resolve().parent.parent / "intcodec"
+PACKAGE = Path(__file__).resolve().parents[2] / "intcodec"
 
 #: From the ground up; each package's __init__ says what may live there. "" is intcodec/__init__.py, the public door.
 LAYERS = (

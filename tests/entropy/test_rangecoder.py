@@ -393,7 +393,7 @@ int main(void) {
 def test_core_stands_alone_in_c(tmp_path):
     source, program = tmp_path / "user.c", tmp_path / "user"
     source.write_text(C_USER)
-    core = Path(__file__).resolve().parents[1] / "_ext"
+    core = Path(__file__).resolve().parents[2] / "_ext"
     strict = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
     subprocess.run(["cc", *strict, f"-I{core}", str(source), "-o", str(program)], check=True)
     subprocess.run([str(program)], check=True)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
 torch = pytest.importorskip("torch", reason="the float zoo needs torch")
 
 from intcodec import zoo  # noqa: E402
 
-REPO = Path(__file__).resolve().parents[1]
 #: Sums over positions that a warp reads are taken in another order than CompressAI's; pixels are in [0, 1].
 TOLERANCE = 1e-5
 
@@ -32,7 +31,7 @@ def clip(frames: int = 3, side: int = 128) -> np.ndarray:
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return (ours, CompressAI's) of one network with random weights."""
-    fallback = REPO / ".venv-peer" / "bin" / "python"
+    fallback = ROOT / ".venv-peer" / "bin" / "python"
     python = os.environ.get("INTCODEC_PEER_PYTHON") or (str(fallback) if fallback.exists() else "")
     if not python:
         pytest.skip("no peer Python with CompressAI: set INTCODEC_PEER_PYTHON or create .venv-peer")
@@ -54,7 +53,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, np.ndar
     for index, parts in enumerate(result["likelihoods"]):
         for part, tensors in parts.items():
             ours.update({f"{index}/{part}/{name}": value.numpy() for name, value in tensors.items()})
-    script = REPO / "tests" / "peer" / "compressai_video.py"
+    script = ROOT / "tests" / "peer" / "compressai_video.py"
     arguments = [str(folder / name) for name in ("net.pth.tar", "clip.npz", "answer.npz")]
     done = subprocess.run([python, str(script), *arguments], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from places import ROOT
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
@@ -27,7 +28,6 @@ from intcodec.train.data import Pictures  # noqa: E402
 from intcodec.train.material import material_for  # noqa: E402
 from intcodec.train.objective import ClipObjective, objective_for  # noqa: E402
 
-REPO = Path(__file__).resolve().parents[1]
 SIDE, N, M = 128, 8, 12
 
 
@@ -294,14 +294,14 @@ def test_command(clips: Path, stills: Path, tmp_path: Path, capfd: pytest.Captur
 
 def test_compressai_codes_with_our_checkpoint(clips: Path, tmp_path: Path) -> None:
     """Its own class loads the file, codes a clip with the tables in it, and makes the pictures that our zoo makes."""
-    fallback = REPO / ".venv-peer" / "bin" / "python"
+    fallback = ROOT / ".venv-peer" / "bin" / "python"
     python = os.environ.get("INTCODEC_PEER_PYTHON") or (str(fallback) if fallback.exists() else "")
     if not python:
         pytest.skip("no peer Python with CompressAI: set INTCODEC_PEER_PYTHON or create .venv-peer")
     path = train(settings(clips, tmp_path, N=128, M=192, steps=1, batch_size=1, frames=2)).output  # its only channels
     frames = np.stack([tiny.picture(128, 256, seed=1), tiny.picture(128, 256, seed=1), tiny.picture(128, 256, seed=2)])
     np.savez(tmp_path / "clip.npz", frames=frames)
-    script = REPO / "tests" / "peer" / "compressai_code_clip.py"
+    script = ROOT / "tests" / "peer" / "compressai_code_clip.py"
     done = subprocess.run(
         [python, str(script), str(path), str(tmp_path / "clip.npz"), str(tmp_path / "out.npz")],
         capture_output=True, text=True, timeout=300, check=False,

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import tiny
 import webdecoder
-from webdecoder import ROOT, Server
+from places import VECTORS
+from webdecoder import Server
 
 import intcodec
 from intcodec.modelfile import embedded
 from intcodec.modelfile.model import Model
 
-VECTORS = ROOT / "tests" / "conformance"
 #: Red, green and blue of the canvas in base64; an error where a pixel is not opaque.
 PIXELS = """(async () => {
   const canvas = document.getElementById("canvas");

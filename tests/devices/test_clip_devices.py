@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tinyvideo
 from PIL import Image
+from places import SCRIPTS
 
-SCRIPTS = Path(__file__).parents[1] / "scripts" / "conformance"
 ENV = {**os.environ, "PYTHONPATH": os.pathsep.join((str(SCRIPTS), str(SCRIPTS.parents[1])))}
 sys.path.insert(0, str(SCRIPTS))
 

@@ -23,7 +23,7 @@ print(peak.run(small).megabytes, os.wait4(child.pid, 0)[2].ru_maxrss >> 10)
 
 
 def test_the_size_of_the_process_that_asks_plays_no_role() -> None:
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")}
     done = subprocess.run([sys.executable, "-c", LARGE], env=env, capture_output=True, text=True, check=True)
     helper, direct = map(int, done.stdout.split())
     assert 1 < helper < 100

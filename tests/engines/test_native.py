@@ -17,7 +17,7 @@ from intcodec.engines.columns import Columns
 from intcodec.engines.native import NativeEngine, choose_isa, isa_levels
 from intcodec.engines.reference import ReferenceEngine
 
-KERNELS = Path(__file__).parents[1] / "_ext" / "kernels"
+KERNELS = Path(__file__).parents[2] / "_ext" / "kernels"
 AVAILABLE = [name for name, here in isa_levels() if here]
 
 
