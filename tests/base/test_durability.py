@@ -21,7 +21,7 @@ from PIL import Image
 from places import ROOT
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-PATHS = f"import sys; sys.path[:0] = {[str(ROOT), str(ROOT / 'fuzz'), str(ROOT / 'tests')]!r}\n"
+PATHS = f"import sys; sys.path[:0] = {[str(ROOT), str(ROOT / 'fuzz'), str(ROOT / 'tests' / 'support')]!r}\n"
 
 #: Writes where the output will be, a piece at a time: what atomic_output is there to prevent.
 CARELESS = """
