@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tiny
 import tinyvideo
-from bundles import rebuild
+from modelfiles import rebuild
 
 from intcodec import load, load_video
 from intcodec.base.errors import BitstreamError, IntCodecError, ModelError

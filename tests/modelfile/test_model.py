@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
-from bundles import members, pack, rebuild
+from modelfiles import members, pack, rebuild
 
 from intcodec.base.errors import InputError, IntCodecError, ModelError
 from intcodec.modelfile import model as bundle

@@ -114,7 +114,7 @@ def test_verify_says_what_it_skips(model: Model, bare: Model, monkeypatch: pytes
 
 
 def test_verify_finds_what_load_does_not(model: Model) -> None:
-    from bundles import rebuild
+    from modelfiles import rebuild
 
     first = next(iter(model.bounds))
     wrong_bound = rebuild(model, bounds={**model.bounds, first: model.bounds[first] + 1})
