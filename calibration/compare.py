@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 from common import ARCHS, DATA, OUT, checkpoint, export, kodak, require, table
 
 import intcodec
-from intcodec.evaluate.contestants import IntegerModel
+from intcodec.evaluate.codecs import IntegerModel
 from intcodec.evaluate.curves import loss, slope_at
 from intcodec.evaluate.floatmodel import FloatModel
 from intcodec.evaluate.published import published

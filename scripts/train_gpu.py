@@ -28,10 +28,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from intcodec import zoo
-from intcodec.train.finish import fill_tables, settle_quantiles
 from intcodec.train.loop import Half
 from intcodec.train.objective import objective_for
 from intcodec.train.state import save
+from intcodec.train.tables import fill_tables, settle_quantiles
 from intcodec.train.warmstart import warm_start
 
 SIDE, HELD_OUT, CLIP, WARMUP = 256, 64, 1.0, 300

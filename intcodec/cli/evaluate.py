@@ -14,7 +14,7 @@ from intcodec.cli.common import ENGINE_NAMES, complain, positive, say
 from intcodec.modelfile import embedded
 
 if TYPE_CHECKING:
-    from intcodec.evaluate.contestants import Contestant, IntegerModel
+    from intcodec.evaluate.codecs import IntegerModel, PictureCodec
     from intcodec.evaluate.curves import Curve, Loss
     from intcodec.evaluate.floatmodel import FloatModel
     from intcodec.evaluate.report import Report
@@ -84,16 +84,16 @@ def run(args: argparse.Namespace) -> int:
     others = _others(args.codecs, notes)
     models = _models(args)
     floats = _floats(args, models)
-    contestants: list[Contestant] = [*models, *floats, *others]
+    codecs: list[PictureCodec] = [*models, *floats, *others]
     cache = None if args.no_cache else Path(args.cache) if args.cache else default_path()
     pixels = args.max_pixels or DEFAULT_MAX_PIXELS
-    results = evaluate(pictures, contestants, Store(cache), pixels, progress=not args.quiet)
+    results = evaluate(pictures, codecs, Store(cache), pixels, progress=not args.quiet)
     for name, reason in results.failures:
         complain(f"{name}: {reason}; left out")
     if not results.pictures:
         raise InputError("no picture could be evaluated")
     if results.known:
-        notes.append(f"{results.known} of {len(pictures) * len(contestants)} results, times included, are from {cache}")
+        notes.append(f"{results.known} of {len(pictures) * len(codecs)} results, times included, are from {cache}")
     published = args.published
     if published is None:
         published = all(name.startswith(_KODAK) for name in results.pictures)
@@ -114,16 +114,16 @@ def _report(
     results: Results,
     models: list[IntegerModel],
     floats: list[FloatModel],
-    others: list[Contestant],
+    others: list[PictureCodec],
     with_published: bool,
     notes: list[str],
 ) -> Report:
     from intcodec.evaluate.published import published, source
     from intcodec.evaluate.report import Report
 
-    contestants: list[Contestant] = [*models, *floats, *others]
-    curves = _curves(contestants, results)
-    names = {contestant.series for contestant in others}
+    codecs: list[PictureCodec] = [*models, *floats, *others]
+    curves = _curves(codecs, results)
+    names = {codec.series for codec in others}
     archs = list(dict.fromkeys(["bmshj2018_hyperprior", *(m.arch for m in models), *(f.arch for f in floats)]))
     known = [curve for curve in map(published, archs) if curve is not None] if with_published else []
     if known:
@@ -133,10 +133,10 @@ def _report(
             "float: our zoo in float32, latents rounded and coded by our range coder, with the tables of the integer "
             "model made of the checkpoint, if it is here; what CompressAI's tables would give is stated beside"
         )
-    losses = _losses(models, floats, dict(zip(contestants, results.rows, strict=True)))
+    losses = _losses(models, floats, dict(zip(codecs, results.rows, strict=True)))
     return Report(
         results,
-        contestants,
+        codecs,
         [curve for name, curve in curves.items() if name not in names],
         [curve for name, curve in curves.items() if name in names],
         known,
@@ -145,12 +145,12 @@ def _report(
     )
 
 
-def _curves(contestants: list[Contestant], results: Results) -> dict[str, Curve]:
+def _curves(codecs: list[PictureCodec], results: Results) -> dict[str, Curve]:
     from intcodec.evaluate.curves import Curve, Point, mean
 
     points: dict[str, list[Point]] = {}
-    for contestant, rows in zip(contestants, results.rows, strict=True):
-        points.setdefault(contestant.series, []).append(mean(contestant.label, rows))
+    for codec, rows in zip(codecs, results.rows, strict=True):
+        points.setdefault(codec.series, []).append(mean(codec.label, rows))
     return {name: Curve(name, found) for name, found in points.items()}
 
 
@@ -170,7 +170,7 @@ def _losses(models: list[IntegerModel], floats: list[FloatModel], rows: dict[Any
 
 
 def _models(args: argparse.Namespace) -> list[IntegerModel]:
-    from intcodec.evaluate.contestants import IntegerModel
+    from intcodec.evaluate.codecs import IntegerModel
     from intcodec.pictures.codec import DEFAULT_MAX_PIXELS, load
 
     options = {"engine": args.engine, "threads": args.threads, "max_pixels": args.max_pixels or DEFAULT_MAX_PIXELS}
@@ -203,14 +203,14 @@ def _floats(args: argparse.Namespace, models: list[IntegerModel]) -> list[FloatM
     return [FloatModel(Path(name), args.threads, converted) for name in args.checkpoint]
 
 
-def _others(names: str, notes: list[str]) -> list[Contestant]:
-    from intcodec.evaluate.contestants import OTHERS, PillowCodec, has_codec
+def _others(names: str, notes: list[str]) -> list[PictureCodec]:
+    from intcodec.evaluate.codecs import OTHERS, PillowCodec, has_codec
 
     chosen = [] if names == "none" else names.split(",")
     unknown = [name for name in chosen if name not in _CODECS]
     if unknown:
         raise InputError(f"unknown codec {unknown[0]!r}: choose of {', '.join(_CODECS)}, or none")
-    found: list[Contestant] = []
+    found: list[PictureCodec] = []
     for name in chosen:
         if has_codec(name):
             found += [PillowCodec(name, quality) for quality in OTHERS[name][2]]

@@ -15,7 +15,7 @@ from intcodec.evaluate.store import Row
 
 @dataclass(frozen=True)
 class Point:
-    """The means of a contestant: bits a pixel, PSNR in dB, MS-SSIM, seconds, bytes."""
+    """The means of a codec: bits a pixel, PSNR in dB, MS-SSIM, seconds, bytes."""
 
     label: str
     bpp: float

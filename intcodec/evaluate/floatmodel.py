@@ -1,4 +1,4 @@
-"""A float checkpoint as a contestant: our zoo in float32, its latents rounded and really coded.
+"""A float checkpoint as a codec: our zoo in float32, its latents rounded and really coded.
 
 The bytes are those of our range coder. Which row of which table codes a symbol of a Gaussian can be chosen two ways,
 and both are counted: as the integer model made of this checkpoint does it ("bytes": a comparison shows what conversion
@@ -27,7 +27,7 @@ from intcodec.base.errors import InputError
 from intcodec.coding.wavefront import steps
 from intcodec.entropy.cdf import CdfTables, default_scale_table, factorized_tables, gaussian_tables
 from intcodec.entropy.rangecoder import encode
-from intcodec.evaluate.contestants import Outcome, Picture
+from intcodec.evaluate.codecs import Outcome, Picture
 from intcodec.network.graph import Network
 from intcodec.quantize.rows import FRACTION
 from intcodec.rows.scale_index import ScaleIndex

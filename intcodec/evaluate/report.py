@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from intcodec.evaluate.contestants import Contestant
+from intcodec.evaluate.codecs import PictureCodec
 from intcodec.evaluate.curves import Curve, Loss, Point, bd_rate, overlap, psnr_at
 from intcodec.evaluate.run import Results, iterate
 
@@ -22,7 +22,7 @@ class Report:
 
     Args:
         results: the rows.
-        contestants: whose rows they are.
+        codecs: whose rows they are.
         models: the measured curves of models, integer and float.
         others: the measured curves of other codecs.
         published: curves of CompressAI's page, where the pictures are Kodak.
@@ -31,7 +31,7 @@ class Report:
     """
 
     results: Results
-    contestants: Sequence[Contestant]
+    codecs: Sequence[PictureCodec]
     models: list[Curve]
     others: list[Curve]
     published: list[Curve]
@@ -71,11 +71,11 @@ def per_picture(report: Report) -> str:
     header = ("picture", "model", "bytes", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s")
     rows = [
         (
-            row["picture"], contestant.label, row["bytes"], f"{row['bpp']:.4f}", f"{row['psnr']:.3f}",
+            row["picture"], codec.label, row["bytes"], f"{row['bpp']:.4f}", f"{row['psnr']:.3f}",
             _number(row["ms_ssim"], 5), _number(row["encode_s"], 3), _number(row["decode_s"], 3),
         )
-        for contestant, row in iterate(report.results, report.contestants)
-        if contestant.series in names
+        for codec, row in iterate(report.results, report.codecs)
+        if codec.series in names
     ]  # fmt: skip
     return table(header, sorted(rows, key=lambda row: str(row[0]))) + "\n"
 
@@ -85,15 +85,15 @@ def as_csv(report: Report) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, _FIELDS, restval="", lineterminator="\n")
     writer.writeheader()
-    for contestant, row in iterate(report.results, report.contestants):
+    for codec, row in iterate(report.results, report.codecs):
         known = {k: v for k, v in row.items() if k in _FIELDS and v is not None}
-        writer.writerow({"series": contestant.series, "label": contestant.label, **known})
+        writer.writerow({"series": codec.series, "label": codec.label, **known})
     return out.getvalue()
 
 
 def as_json(report: Report) -> dict[str, Any]:
     """Return everything as JSON values."""
-    rows = [{"series": c.series, "label": c.label, **row} for c, row in iterate(report.results, report.contestants)]
+    rows = [{"series": c.series, "label": c.label, **row} for c, row in iterate(report.results, report.codecs)]
     return {
         "pictures": report.results.pictures,
         "failures": [{"picture": name, "reason": reason} for name, reason in report.results.failures],

@@ -1,4 +1,4 @@
-"""Every contestant on every picture."""
+"""Every codec on every picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from intcodec.base.errors import InputError, IntCodecError
-from intcodec.evaluate.contestants import Contestant, Picture
+from intcodec.evaluate.codecs import Picture, PictureCodec
 from intcodec.evaluate.metrics import ms_ssim, psnr
 from intcodec.evaluate.store import Row, Store
 from intcodec.pictures.images import read_picture
@@ -23,8 +23,8 @@ class Results:
     """What was measured.
 
     Args:
-        pictures: the names of those that every contestant coded.
-        rows: a list for each contestant, in the order of `pictures`.
+        pictures: the names of those that every codec coded.
+        rows: a list for each codec, in the order of `pictures`.
         failures: name and reason of those that were left out.
         known: how many rows came from the store.
     """
@@ -57,41 +57,41 @@ def find_pictures(inputs: Sequence[str]) -> list[Path]:
 
 
 def evaluate(
-    pictures: Sequence[Path], contestants: Sequence[Contestant], store: Store, max_pixels: int, progress: bool
+    pictures: Sequence[Path], codecs: Sequence[PictureCodec], store: Store, max_pixels: int, progress: bool
 ) -> Results:
-    """Code every picture with every contestant, or look the result up.
+    """Code every picture with every codec, or look the result up.
 
-    A picture that cannot be read, or that a contestant cannot code, is left out for all of them, so that every mean is
+    A picture that cannot be read, or that a codec cannot code, is left out for all of them, so that every mean is
     over the same pictures.
 
     Args:
         pictures: files.
-        contestants: what codes them.
+        codecs: what codes them.
         store: known results; new ones go there at once.
         max_pixels: pictures with more are left out.
         progress: count on standard error, if it is a terminal.
     """
-    results = Results(rows=[[] for _ in contestants])
-    with _Counter(len(pictures) * len(contestants), progress) as counter:
+    results = Results(rows=[[] for _ in codecs])
+    with _Counter(len(pictures) * len(codecs), progress) as counter:
         for path in pictures:
             rows: list[Row] = []
             try:
                 content = path.read_bytes()
                 digest = hashlib.sha256(content).hexdigest()
                 picture = read_picture(content, max_pixels).picture
-                for contestant in contestants:
-                    key = Store.key(contestant.key, digest)
+                for codec in codecs:
+                    key = Store.key(codec.key, digest)
                     row = store.get(key)
                     results.known += row is not None
                     if row is None:
-                        row = measure(contestant, picture)
+                        row = measure(codec, picture)
                         store.put(key, row)
                     rows.append({"picture": path.name, **row})
-                    counter.add(1, f"{path.name} {contestant.series} {contestant.label}")
+                    counter.add(1, f"{path.name} {codec.series} {codec.label}")
             except (IntCodecError, OSError) as error:
                 reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
                 results.failures.append((str(path), reason))
-                counter.add(len(contestants) - len(rows), path.name)
+                counter.add(len(codecs) - len(rows), path.name)
                 continue
             results.pictures.append(path.name)
             for column, row in zip(results.rows, rows, strict=True):
@@ -99,13 +99,13 @@ def evaluate(
     return results
 
 
-def measure(contestant: Contestant, picture: Picture) -> Row:
+def measure(codec: PictureCodec, picture: Picture) -> Row:
     """Code a picture once and return its figures.
 
     Raises:
-        IntCodecError: the contestant cannot code it.
+        IntCodecError: the codec cannot code it.
     """
-    outcome = contestant.code(picture)
+    outcome = codec.code(picture)
     height, width, _ = picture.shape
     return {
         "width": width,
@@ -143,8 +143,8 @@ class _Counter:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def iterate(results: Results, contestants: Sequence[Contestant]) -> Iterator[tuple[Contestant, Row]]:
-    """Yield every row with its contestant, by contestant."""
-    for contestant, rows in zip(contestants, results.rows, strict=True):
+def iterate(results: Results, codecs: Sequence[PictureCodec]) -> Iterator[tuple[PictureCodec, Row]]:
+    """Yield every row with its codec, by codec."""
+    for codec, rows in zip(codecs, results.rows, strict=True):
         for row in rows:
-            yield contestant, row
+            yield codec, row

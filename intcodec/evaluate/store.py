@@ -1,4 +1,4 @@
-"""Results on the disk: one JSON line for each contestant and picture, appended as soon as it is known.
+"""Results on the disk: one JSON line for each codec and picture, appended as soon as it is known.
 
 A killed evaluation loses one line at most; lines that cannot be read are left out.
 """
@@ -49,9 +49,9 @@ class Store:
                 self._rows[entry["key"]] = dict(entry["row"])
 
     @staticmethod
-    def key(contestant: str, picture_sha256: str) -> str:
-        """Return the key of a contestant's result on a picture."""
-        return hashlib.sha256(f"{_VERSION}\n{contestant}\n{picture_sha256}".encode()).hexdigest()[:32]
+    def key(codec: str, picture_sha256: str) -> str:
+        """Return the key of a codec's result on a picture."""
+        return hashlib.sha256(f"{_VERSION}\n{codec}\n{picture_sha256}".encode()).hexdigest()[:32]
 
     def get(self, key: str) -> Row | None:
         """Return a result, or None."""

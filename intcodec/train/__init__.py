@@ -3,10 +3,10 @@
     settings.py     what a run is: architecture, lambda, data, budget
     data.py         random crops of a folder or archive of pictures; a batch is a function of (seed, step)
     clips.py        random pieces of clips, and still pictures set in motion
-    material.py     which of the two a run takes, and what it holds out
+    dataset.py     which of the two a run takes, and what it holds out
     objective.py    what is minimised, an object for each kind of model
     warmstart.py    weights of another architecture or quality, as far as shapes match
-    finish.py       quantiles and CDF tables of a finished checkpoint
+    tables.py       quantiles and CDF tables of a finished checkpoint
     state.py        files: the checkpoint, the state to resume from, the log
     progress.py     what the user sees
     loop.py         the loop

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from intcodec import zoo
 from intcodec.base.errors import InputError
 from intcodec.train.data import batches
-from intcodec.train.finish import fill_tables, settle_quantiles
-from intcodec.train.material import material_for
+from intcodec.train.dataset import dataset_for
 from intcodec.train.objective import Objective, objective_for
 from intcodec.train.progress import Progress
 from intcodec.train.settings import Settings
 from intcodec.train.state import Log, load, log_path, resume_path, save
+from intcodec.train.tables import fill_tables, settle_quantiles
 from intcodec.train.warmstart import warm_start
 from intcodec.zoo import EntropyBottleneck, GaussianConditional
 
@@ -136,9 +136,9 @@ class _Run:
         self.device = _device(settings.device)
         cuda = self.device.type == "cuda"
         self.workers = settings.workers if settings.workers is not None else CUDA_WORKERS if cuda else 0
-        material = material_for(settings)
-        self.source, self.held_out = material.source, material.held_out
-        progress.say(f"{material.summary}; device {self.device}")
+        dataset = dataset_for(settings)
+        self.source, self.held_out = dataset.source, dataset.held_out
+        progress.say(f"{dataset.summary}; device {self.device}")
         torch.manual_seed(settings.seed)
         net = zoo.build(settings.arch, settings.N, settings.M)
         self.net: nn.Module = net

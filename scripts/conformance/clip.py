@@ -28,20 +28,20 @@ from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import Any
 
-import clipdevice
+import clip_device
 import devices
+import environment
 import local
 import numpy as np
-import workshop
-from clipdevice import Frame
+from clip_device import Frame
+from environment import ROOT, Command, Missing
 from verdicts import FAILED, OK, SKIPPED
-from workshop import ROOT, Command, Missing
 
 from intcodec.clips.frames import ColourChoice
 from intcodec.clips.sources import open_source
 from intcodec.pictures.codec import DEFAULT_MAX_PIXELS
 
-WORKER = Path(clipdevice.__file__)
+WORKER = Path(clip_device.__file__)
 DATA = Path(os.environ.get("INTCODEC_SHARED") or ROOT.parent / "shared") / "data" / "video" / "test"
 WALK, PARK_JOY = "walk", "park_joy_420_720p50_frm0to9_480x270.y4m"
 THREADS = (1, 2, 3)
@@ -146,12 +146,12 @@ def cropped(path: Path, height: int, width: int) -> Iterator[Frame]:
 
 def expected(folder: Path, model: Path, given: np.ndarray, interval: int) -> Expected:
     """Encode frames with this machine's best engine, and decode them."""
-    codec = clipdevice.make_codec(str(model), "native", len(os.sched_getaffinity(0)))
+    codec = clip_device.make_codec(str(model), "native", len(os.sched_getaffinity(0)))
     size = f"{given.shape[2]}x{given.shape[1]}"
     clip, stored = folder / f"{size}.intc", folder / f"{size}.npy"
-    clip.write_bytes(clipdevice.encode(codec, given, interval))
+    clip.write_bytes(clip_device.encode(codec, given, interval))
     np.save(stored, given)
-    found = clipdevice.report(str(model), clip.read_bytes(), "native", codec.engine.threads, (), 0)
+    found = clip_device.report(str(model), clip.read_bytes(), "native", codec.engine.threads, (), 0)
     if found["error"] or len(found["pictures"]) != len(given):
         raise SystemExit(f"the best engine of this machine cannot decode its own clip: {found['error']}")
     digest = hashlib.sha256(clip.read_bytes()).hexdigest()
@@ -216,8 +216,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="devices at a time")
     parser.add_argument("--json", metavar="FILE", type=Path)
     args = parser.parse_args()
-    workshop.may_make = not args.no_set_up
-    workshop.HOME.mkdir(exist_ok=True)
+    environment.may_make = not args.no_set_up
+    environment.HOME.mkdir(exist_ok=True)
     model, begin = args.model.resolve(), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         try:

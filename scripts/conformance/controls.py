@@ -24,7 +24,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from workshop import VECTORS
+from environment import VECTORS
 
 from intcodec.base.integers import IntArray
 from intcodec.conformance import report, vectors

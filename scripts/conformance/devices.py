@@ -11,7 +11,7 @@ from functools import partial
 
 import foreign
 import local
-from workshop import VECTORS, Command
+from environment import VECTORS, Command
 
 import web
 

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from workshop import HOME, ROOT, Command, Missing, digest, do, fresh, need, once
+from environment import HOME, ROOT, Command, Missing, digest, do, fresh, need, once
 
 FLAGS = ("-std=c11", "-O2", "-fno-fast-math", "-ffp-contract=off", "-shared", "-fPIC", "-pthread")
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")

@@ -25,15 +25,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import device_pairs
 import devices
+import environment
 import local
-import pairs
-import workshop
+from device_pairs import Place, Progress, Row, Subject
 from devices import Device
+from environment import HOME, ROOT, Missing, digest
 from matrix import say
-from pairs import Place, Progress, Row, Subject
 from verdicts import FAILED, OK
-from workshop import HOME, ROOT, Missing, digest
 
 from intcodec.base.files import write_bytes
 from intcodec.conformance.vectors import write_ppm
@@ -158,7 +158,7 @@ def run(
     if row is not None:
         progress.add(len(pictures), f"{name}, {subject.name}: known from an earlier run")
         return row
-    row = pairs.run(first, second, home, subject, pictures, batch, progress)
+    row = device_pairs.run(first, second, home, subject, pictures, batch, progress)
     store.put(key, row)
     return row
 
@@ -175,7 +175,7 @@ def main() -> int:
     parser.add_argument("--jobs", metavar="N", type=int, default=len(os.sched_getaffinity(0)), help="pairs at a time")
     parser.add_argument("--markdown", metavar="FILE", type=Path)
     args = parser.parse_args()
-    workshop.may_make = not args.no_set_up
+    environment.may_make = not args.no_set_up
     work = HOME / "kodak"
     known = {device.name: device for device in devices.every()}
     home = fastest(known)
@@ -185,7 +185,7 @@ def main() -> int:
     places = ready({name for pair in chosen for name in pair}, known)
     store, progress = Store(work / "rows.json", args.again), Progress(len(chosen) * len(models) * len(pictures))
     for subject in models:
-        pairs.prepare(home, subject, pictures)
+        device_pairs.prepare(home, subject, pictures)
     begin, writing = time.monotonic(), threading.Lock()
     rows = {(pair, subject): Row(" -> ".join(pair), subject.name, note="not run yet")
             for pair in chosen for subject in models}  # fmt: skip
@@ -194,12 +194,12 @@ def main() -> int:
         rows[pair, subject] = run(places, home, pair, subject, pictures, args.batch, progress, store)
         if args.markdown:
             with writing:
-                write_bytes(args.markdown, pairs.as_markdown(list(rows.values())).encode())
+                write_bytes(args.markdown, device_pairs.as_markdown(list(rows.values())).encode())
 
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(job, *zip(*rows, strict=True)))
     done = list(rows.values())
-    print(f"\n{pairs.table(done)}\n\n{pairs.summary(done)}\nrun in {time.monotonic() - begin:.0f} s")
+    print(f"\n{device_pairs.table(done)}\n\n{device_pairs.summary(done)}\nrun in {time.monotonic() - begin:.0f} s")
     if any(row.status == FAILED for row in done):
         return 1
     return 0 if any(row.status == OK for row in done) else 2

@@ -9,7 +9,7 @@ import platform
 import sys
 from pathlib import Path
 
-from workshop import ROOT, Command, Missing, do, fresh, need, once
+from environment import ROOT, Command, Missing, do, fresh, need, once
 
 INTCODEC = ("-m", "intcodec")
 #: Levels of the native engine that such a machine may have; those that this one lacks are skipped aloud.

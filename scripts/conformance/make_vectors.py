@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import clipvectors
+import clip_vectors
 import damage
 import numpy as np
 import sequences
@@ -166,7 +166,7 @@ def make() -> Files:
         model, kind = Model.load(path), "pictures"
         if is_video(model.network):
             kind = "clips"
-            cases, files = clipvectors.cases(path.stem, model, ROOT / "clips")
+            cases, files = clip_vectors.cases(path.stem, model, ROOT / "clips")
             writer.files.update(files)
         else:
             cases = writer.picture_cases(path.stem, model)
@@ -214,9 +214,9 @@ def main() -> int:
         return 0
     for name in PICTURES.keys() - {p.stem for p in (ROOT / "pictures").glob("*.ppm")}:
         write_bytes(ROOT / "pictures" / f"{name}.ppm", write_ppm(draw()[name]))
-    for name in clipvectors.CLIPS.keys() - {p.stem for p in (ROOT / "clips").glob("*.ppm")}:
+    for name in clip_vectors.CLIPS.keys() - {p.stem for p in (ROOT / "clips").glob("*.ppm")}:
         (ROOT / "clips").mkdir(exist_ok=True)
-        write_bytes(ROOT / "clips" / f"{name}.ppm", write_ppms(clipvectors.draw()[name]))
+        write_bytes(ROOT / "clips" / f"{name}.ppm", write_ppms(clip_vectors.draw()[name]))
     files = make()
     if args.check:
         problems = check(files)

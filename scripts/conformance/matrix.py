@@ -24,12 +24,12 @@ from pathlib import Path
 
 import controls
 import devices
+import environment
 import local
 import verdicts
-import workshop
 from devices import Device
+from environment import Command, Missing
 from verdicts import FAILED, OK, SKIPPED, Row
-from workshop import Command, Missing
 
 CONTROLS = Path(controls.__file__)
 Job = Callable[[], Row]
@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", type=Path)
     parser.add_argument("--markdown", metavar="FILE", type=Path)
     args = parser.parse_args()
-    workshop.may_make = not args.no_set_up
+    environment.may_make = not args.no_set_up
     chosen = [d for d in devices.every() if not args.only or any(word in d.name for word in args.only)]
     begin = time.monotonic()
     jobs, rows = set_up(chosen)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workshop import VECTORS, digest
+from environment import VECTORS, digest
 
 from intcodec.conformance import vectors
 from intcodec.conformance.cases import sha256

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import workshop
-from workshop import ROOT, Command, Missing, do, need, once
+import environment
+from environment import ROOT, Command, Missing, do, need, once
 
 PROGRAM = ROOT / "web" / "dist" / "cli.mjs"
 BUILDER = ROOT / "scripts" / "build-web.sh"
@@ -20,9 +20,9 @@ def build() -> None:
         Missing: it cannot be built, or must not be and is not there.
     """
     need("node")
-    if not workshop.may_make and not PROGRAM.is_file():
+    if not environment.may_make and not PROGRAM.is_file():
         raise Missing("web/dist is not built (make web)")
-    if workshop.may_make:
+    if environment.may_make:
         do([BUILDER], "scripts/build-web.sh")
 
 

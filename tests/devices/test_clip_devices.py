@@ -19,7 +19,7 @@ ENV = {**os.environ, "PYTHONPATH": os.pathsep.join((str(SCRIPTS), str(SCRIPTS.pa
 sys.path.insert(0, str(SCRIPTS))
 
 import clip  # noqa: E402
-import clipdevice  # noqa: E402
+import clip_device  # noqa: E402
 from verdicts import FAILED, OK, SKIPPED  # noqa: E402
 
 PICTURES = ("a", "b", "c")
@@ -56,19 +56,19 @@ def test_a_device_decodes_what_the_clip_holds() -> None:
     """The digests are those of the encoder's own pictures, and one changed pixel changes one."""
     frames = tinyvideo.clip(3, 20, 30)
     codec = tinyvideo.codec()
-    data = clipdevice.encode(codec, frames, 0)
+    data = clip_device.encode(codec, frames, 0)
     encoder, seen = codec.encoder(20, 30), []
     for k, frame in enumerate(frames):
         encoder.encode(frame, k == 0)
         assert encoder.picture is not None
         seen.append(encoder.picture)
-    found = clipdevice.report(tinyvideo.bundle().data, data, "native", 2, frames, 0)
-    assert found["pictures"] == [clipdevice.digest(picture) for picture in seen]
+    found = clip_device.report(tinyvideo.bundle().data, data, "native", 2, frames, 0)
+    assert found["pictures"] == [clip_device.digest(picture) for picture in seen]
     assert (found["clip"], found["error"]) == (hashlib.sha256(data).hexdigest(), None)
     seen[1].flat[7] ^= 1
-    assert found["pictures"][1] != clipdevice.digest(seen[1])
+    assert found["pictures"][1] != clip_device.digest(seen[1])
     damaged = data[:-40] + bytes([data[-40] ^ 1]) + data[-39:]
-    found = clipdevice.report(tinyvideo.bundle().data, damaged, "native", 2, (), 0)
+    found = clip_device.report(tinyvideo.bundle().data, damaged, "native", 2, (), 0)
     assert "BitstreamError" in found["error"]
 
 

@@ -16,8 +16,8 @@ ENV = {**os.environ, "PYTHONPATH": os.pathsep.join((str(SCRIPTS), str(SCRIPTS.pa
 sys.path.insert(0, str(SCRIPTS))
 
 import devices  # noqa: E402
+import environment  # noqa: E402
 import verdicts  # noqa: E402
-import workshop  # noqa: E402
 from verdicts import FAILED, OK, Row  # noqa: E402
 
 WANT = verdicts.expected()
@@ -85,33 +85,33 @@ def test_devices() -> None:
 def test_missing_is_remembered() -> None:
     calls = []
 
-    @workshop.once
+    @environment.once
     def make(name: str) -> str:
         calls.append(name)
-        raise workshop.Missing(f"no {name}")
+        raise environment.Missing(f"no {name}")
 
     for _ in range(2):
-        with pytest.raises(workshop.Missing, match="no x"):
+        with pytest.raises(environment.Missing, match="no x"):
             make("x")
     assert calls == ["x"]
-    with pytest.raises(workshop.Missing, match="failed: Error: words"):
-        workshop.do([sys.executable, "-c", "import sys; sys.exit('Error: words')"], "it")
+    with pytest.raises(environment.Missing, match="failed: Error: words"):
+        environment.do([sys.executable, "-c", "import sys; sys.exit('Error: words')"], "it")
 
 
 def test_a_folder_is_made_again_when_its_key_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workshop, "HOME", tmp_path)
+    monkeypatch.setattr(environment, "HOME", tmp_path)
     made = []
     for key in ("1", "1", "2"):
-        workshop.fresh("d", key, lambda folder: made.append(folder))
+        environment.fresh("d", key, lambda folder: made.append(folder))
     assert len(made) == 2
-    monkeypatch.setattr(workshop, "may_make", False)
-    with pytest.raises(workshop.Missing, match="not set up"):
-        workshop.fresh("d", "3", made.append)
+    monkeypatch.setattr(environment, "may_make", False)
+    with pytest.raises(environment.Missing, match="not set up"):
+        environment.fresh("d", "3", made.append)
 
 
 def test_command_measures_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workshop, "HOME", tmp_path / "made" / "when needed")
-    command = workshop.Command((sys.executable, "-c", "print(sum(range(10**6)))"))
+    monkeypatch.setattr(environment, "HOME", tmp_path / "made" / "when needed")
+    command = environment.Command((sys.executable, "-c", "print(sum(range(10**6)))"))
     done, seconds = command.run()
     assert (done.returncode, done.stdout) == (0, "499999500000\n")
     assert 0 < seconds < 60

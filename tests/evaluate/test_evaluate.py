@@ -27,8 +27,8 @@ from intcodec.base.errors import InputError
 from intcodec.cli.main import main
 from intcodec.coding import bitstream
 from intcodec.engines.reference import ReferenceEngine
-from intcodec.evaluate import contestants, curves
-from intcodec.evaluate.contestants import OTHERS, IntegerModel, PillowCodec
+from intcodec.evaluate import codecs, curves
+from intcodec.evaluate.codecs import OTHERS, IntegerModel, PillowCodec
 from intcodec.evaluate.curves import Curve, Point, bd_rate, equivalent_percent, psnr_at, slope_at
 from intcodec.evaluate.metrics import MIN_SIDE, ms_ssim, psnr
 from intcodec.evaluate.published import published, source
@@ -37,7 +37,7 @@ from intcodec.evaluate.store import Store
 from intcodec.modelfile.model import Model
 from intcodec.pictures.codec import Codec
 from intcodec.quantize.export import VIDEO_ARCHITECTURES
-from intcodec.train.finish import fill_tables, settle_quantiles
+from intcodec.train.tables import fill_tables, settle_quantiles
 
 Run = Callable[..., tuple[int, str, str]]
 PICTURE_ARCHS = sorted(zoo.ARCHITECTURES.keys() - set(VIDEO_ARCHITECTURES))
@@ -175,7 +175,7 @@ def test_published_curves() -> None:
         assert all(a.bpp < b.bpp and a.psnr < b.psnr for a, b in zip(found.points, found.points[1:], strict=False))
 
 
-# --- contestants ------------------------------------------------------------------------------------------------------
+# --- codecs ------------------------------------------------------------------------------------------------------
 
 
 def test_integer_model_counts_the_real_file(models: list[str]) -> None:
@@ -190,7 +190,7 @@ def test_integer_model_counts_the_real_file(models: list[str]) -> None:
 
 @pytest.mark.parametrize("name", sorted(OTHERS))
 def test_other_codecs(name: str) -> None:
-    if not contestants.has_codec(name):
+    if not codecs.has_codec(name):
         pytest.skip(f"this Pillow cannot write {name}")
     picture = tiny.picture(64, 80)
     low, high = (PillowCodec(name, q).code(picture) for q in OTHERS[name][2][:: len(OTHERS[name][2]) - 1])
@@ -303,18 +303,18 @@ def test_float_context_model_against_compressai(tmp_path: Path) -> None:
 
 
 class Counting:
-    """A contestant that counts how often it works, and fails on pictures 64 wide if it is told to."""
+    """A codec that counts how often it works, and fails on pictures 64 wide if it is told to."""
 
     series, label = "counting", "1"
 
     def __init__(self, key: str = "k", fails: bool = False) -> None:
         self.key, self.calls, self.fails = key, 0, fails
 
-    def code(self, picture: np.ndarray) -> contestants.Outcome:
+    def code(self, picture: np.ndarray) -> codecs.Outcome:
         self.calls += 1
         if self.fails and picture.shape[1] == 64:
             raise InputError("cannot")
-        return contestants.Outcome(100, picture.copy(), 0.1, 0.2)
+        return codecs.Outcome(100, picture.copy(), 0.1, 0.2)
 
 
 def test_an_interrupted_run_goes_on(photos: Path, tmp_path: Path) -> None:
@@ -459,7 +459,7 @@ def test_no_readable_picture_is_an_error(run: Run, tmp_path: Path, models: list[
 def test_a_codec_that_is_missing_is_said_loudly(
     run: Run, photos: Path, models: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contestants, "has_codec", lambda name: name != "avif")
+    monkeypatch.setattr(codecs, "has_codec", lambda name: name != "avif")
     code, out, err = run(str(photos), "-m", models[0], "--codecs", "avif")
     assert code == 0
     assert "avif is NOT measured" in out

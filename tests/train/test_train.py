@@ -27,10 +27,10 @@ from intcodec.cli.main import main
 from intcodec.entropy.cdf import default_scale_table, gaussian_tables
 from intcodec.train import LAMBDAS, Progress, Settings, choose_channels, loop, train
 from intcodec.train.data import Batches, Pictures, batches, held_out_crops
-from intcodec.train.finish import fill_tables, settle_quantiles
 from intcodec.train.objective import PictureObjective
 from intcodec.train.settings import CLIPS
 from intcodec.train.state import Log, load, resume_path
+from intcodec.train.tables import fill_tables, settle_quantiles
 from intcodec.train.warmstart import warm_start
 
 N, M = 8, 12
@@ -190,7 +190,7 @@ def test_ms_ssim_objective() -> None:
     assert PictureObjective(8.73, "ms-ssim").quality(0.01) == {"ms_ssim_db": 20.0}
 
 
-# --- finish -----------------------------------------------------------------------------------------------------------
+# --- tables -----------------------------------------------------------------------------------------------------------
 
 
 def test_settled_quantiles_are_where_the_auxiliary_loss_is_least() -> None:

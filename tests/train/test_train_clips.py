@@ -25,7 +25,7 @@ from intcodec.cli.main import main  # noqa: E402
 from intcodec.train import Settings, choose_channels, train  # noqa: E402
 from intcodec.train.clips import ClipBatches, Clips, held_out_clips, moving, split_clips  # noqa: E402
 from intcodec.train.data import Pictures  # noqa: E402
-from intcodec.train.material import material_for  # noqa: E402
+from intcodec.train.dataset import dataset_for  # noqa: E402
 from intcodec.train.objective import ClipObjective, objective_for  # noqa: E402
 
 SIDE, N, M = 128, 8, 12
@@ -265,9 +265,9 @@ def test_every_part_is_trained(clips: Path, tmp_path: Path) -> None:
 
 
 def test_material_says_what_it_is(clips: Path, stills: Path, tmp_path: Path) -> None:
-    material = material_for(settings(clips, tmp_path, stills=stills))
-    assert material.summary == "3 clips to train on, 3 pictures to set in motion, 1 clips held out"
-    assert material.source[0].shape == (2, 3, 3, SIDE, SIDE)
+    dataset = dataset_for(settings(clips, tmp_path, stills=stills))
+    assert dataset.summary == "3 clips to train on, 3 pictures to set in motion, 1 clips held out"
+    assert dataset.source[0].shape == (2, 3, 3, SIDE, SIDE)
 
 
 def test_settings_that_make_no_sense(clips: Path, tmp_path: Path) -> None:

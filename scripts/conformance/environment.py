@@ -1,4 +1,4 @@
-"""The workshop: the ignored folder .conformance/, where devices are made from nothing and found again.
+"""The test environment: the ignored folder .conformance/, where devices are made from nothing and found again.
 
 What may live here: folders, commands, and the words for what cannot be had.
 """

@@ -17,12 +17,12 @@ from intcodec.conformance.vectors import read_ppm, write_ppm
 
 sys.path.insert(0, str(SCRIPTS))
 
-import coding
+import device_pairs
 import devices
+import environment
+import kodak_device
 import local
-import pairs
-import workshop
-from pairs import Place, Progress, Row, Subject
+from device_pairs import Place, Progress, Row, Subject
 from verdicts import FAILED, OK, SKIPPED
 
 SIZES = ((40, 50), (64, 64), (1, 7))
@@ -37,10 +37,10 @@ def place(name: str) -> Place:
 @pytest.fixture
 def subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
     """A tiny model whose three pictures have been made at home, the scalar level of this machine."""
-    monkeypatch.setattr(workshop, "HOME", tmp_path / "conformance")
+    monkeypatch.setattr(environment, "HOME", tmp_path / "conformance")
     tiny.bundle("hyperprior").save(tmp_path / "m.intm")
     subject = Subject("tiny", tmp_path / "m.intm", tmp_path / "work")
-    pairs.prepare(place("native/scalar"), subject, pictures(subject))
+    device_pairs.prepare(place("native/scalar"), subject, pictures(subject))
     return subject
 
 
@@ -55,7 +55,7 @@ def pictures(subject: Subject) -> list[Path]:
 
 def run(subject: Subject, encoder: str = "native/scalar", decoder: str = "reference (numpy)") -> Row:
     home = place("native/scalar")
-    return pairs.run(place(encoder), place(decoder), home, subject, pictures(subject), 2, Progress(3))
+    return device_pairs.run(place(encoder), place(decoder), home, subject, pictures(subject), 2, Progress(3))
 
 
 def test_what_home_makes_is_what_the_codec_makes(subject: Subject) -> None:
@@ -108,29 +108,29 @@ def test_a_device_that_ends_early_fails_on_every_picture(subject: Subject) -> No
     argv = (sys.executable, "-c", "import sys; sys.exit('fatal')", *local.INTCODEC)
     broken = Place(good.device, dataclasses.replace(good.command, argv=argv))
     other = dataclasses.replace(place("reference (numpy)"), command=broken.command)
-    row = pairs.run(good, broken, good, subject, pictures(subject), 2, Progress(3))
+    row = device_pairs.run(good, broken, good, subject, pictures(subject), 2, Progress(3))
     assert (row.pictures, row.failures, row.pixels) == (0, 3, sum(h * w for h, w in SIZES))
     assert row.note == "a: exit code 1: fatal"
-    row = pairs.run(other, good, good, subject, pictures(subject), 2, Progress(3))
+    row = device_pairs.run(other, good, good, subject, pictures(subject), 2, Progress(3))
     assert (row.status, row.failures) == (FAILED, 3)
     with pytest.raises(SystemExit, match="cannot encode"):
-        pairs.prepare(broken, subject, pictures(subject))
+        device_pairs.prepare(broken, subject, pictures(subject))
 
 
 def test_comparisons() -> None:
     small, large = (write_ppm(np.zeros((size, 5, 3), np.uint8)) for size in (4, 6))
-    assert (coding.differing_pixels(small, large), coding.differing_pixels(large, large)) == (30, 0)
-    assert (coding.differing_bytes(b"abc", b"abd"), coding.differing_bytes(b"ab", b"xbcd")) == (1, 3)
+    assert (kodak_device.differing_pixels(small, large), kodak_device.differing_pixels(large, large)) == (30, 0)
+    assert (kodak_device.differing_bytes(b"abc", b"abd"), kodak_device.differing_bytes(b"ab", b"xbcd")) == (1, 3)
 
 
 def test_tables_say_everything() -> None:
     rows = [Row("a -> b", "m", 24), Row("a -> c", "m", 23, 1, 99, note="k: bad"), Row("a -> d", "m", note="no d here")]
     assert [row.status for row in rows] == [OK, FAILED, SKIPPED]
     line = "2 pairs of devices, 1 models, 47 pictures decoded: 1 failures, 99 differing pixels, 0 differing bytes"
-    assert pairs.summary(rows) == f"{line}; 1 skipped"
+    assert device_pairs.summary(rows) == f"{line}; 1 skipped"
     for words in (line, "| a -> c | m | 23 | 1 | 99 | 0 | 0 | FAILED: k: bad |", "SKIPPED: no d here"):
-        assert words in pairs.as_markdown(rows)
-    assert pairs.summary(rows[2:]) == "nothing has run"
+        assert words in device_pairs.as_markdown(rows)
+    assert device_pairs.summary(rows[2:]) == "nothing has run"
 
 
 def test_kodak_says_what_it_lacks(tmp_path: Path) -> None:

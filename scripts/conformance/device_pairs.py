@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import coding
+import kodak_device
 import local
 from devices import Device
+from environment import Command
 from matrix import say
 from verdicts import FAILED, OK, SKIPPED
-from workshop import Command
 
 from intcodec.conformance.vectors import read_ppm
 
 #: Seconds after which a batch of pictures is given up: emulated devices take minutes a picture.
 PATIENCE = 4 * 3600
-Found = dict[str, Any]  # of each picture what differs, as coding.py has it
+Found = dict[str, Any]  # of each picture what differs, as kodak_device.py has it
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,17 @@ class Place:
     command: Command
 
     def code(self, action: str, model: Path, out: Path, wanted: Path, files: Sequence[Path]) -> tuple[Found, float]:
-        """Encode or decode files on it; return the difference of each by name, as coding.py has it, and seconds."""
+        """Encode or decode files on it; return differences by name, as kodak_device.py has them, and seconds."""
         out.mkdir(parents=True, exist_ok=True)
         if self.device.engine is None:
             return self._decode_in_node(model, out, wanted, files)
-        argv = (*self.command.argv[: -len(local.INTCODEC)], coding.__file__, action, str(model), self.device.engine)
+        argv = (
+            *self.command.argv[: -len(local.INTCODEC)],
+            kodak_device.__file__,
+            action,
+            str(model),
+            self.device.engine,
+        )
         command = dataclasses.replace(self.command, argv=argv)
         done, seconds = command.run(str(out), str(wanted), *map(str, files), timeout=PATIENCE)
         try:
@@ -92,7 +98,9 @@ class Place:
             if done.returncode:
                 found[file.stem] = f"exit code {done.returncode}: {done.stderr.strip()[-200:]}"
             else:
-                found[file.stem] = coding.differing_pixels(made.read_bytes(), (wanted / made.name).read_bytes()) or None
+                found[file.stem] = (
+                    kodak_device.differing_pixels(made.read_bytes(), (wanted / made.name).read_bytes()) or None
+                )
                 made.unlink()
         return found, total
 

@@ -1,7 +1,7 @@
 """What kodak.py runs on a device: pictures to streams with one model, or streams to pixels that are compared.
 
-    python coding.py encode MODEL ENGINE OUT WANTED PICTURE.ppm ...    OUT/NAME.intc, compared with WANTED/NAME.intc
-    python coding.py decode MODEL ENGINE OUT WANTED FILE.intc ...      OUT/NAME.ppm, compared with WANTED/NAME.ppm
+    python kodak_device.py encode MODEL ENGINE OUT WANTED PICTURE.ppm ..  OUT/NAME.intc, compared with WANTED/NAME.intc
+    python kodak_device.py decode MODEL ENGINE OUT WANTED FILE.intc ..    OUT/NAME.ppm, compared with WANTED/NAME.ppm
 
 Prints {"engine", "pictures": {NAME: difference}}: null if there is none; a number of bytes or of pixels that differ; or
 a message, if the device refuses, or there is nothing to compare with. Pictures that are equal are not written again.

@@ -13,7 +13,7 @@ from intcodec.train.settings import Settings
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingSet:
     """Item k of `source` is the batch of step k; `held_out` has the same axes; `summary` tells the user how much."""
 
     source: Dataset[Tensor]
@@ -21,7 +21,7 @@ class Material:
     summary: str
 
 
-def material_for(settings: Settings) -> Material:
+def dataset_for(settings: Settings) -> TrainingSet:
     """Find the data of a run.
 
     Raises:
@@ -30,16 +30,16 @@ def material_for(settings: Settings) -> Material:
     return _clips(settings) if settings.clips else _pictures(settings)
 
 
-def _pictures(settings: Settings) -> Material:
+def _pictures(settings: Settings) -> TrainingSet:
     pictures = Pictures(settings.data)
     names, out = pictures.split(settings.held_out)
     source = Batches(pictures, names, settings.batch_size, settings.crop, settings.seed)
     held_out = held_out_crops(pictures, out, settings.crop)
     pictures.close()
-    return Material(source, held_out, f"{len(names)} pictures to train on, {len(held_out)} held out")
+    return TrainingSet(source, held_out, f"{len(names)} pictures to train on, {len(held_out)} held out")
 
 
-def _clips(settings: Settings) -> Material:
+def _clips(settings: Settings) -> TrainingSet:
     clips = Clips(settings.data, settings.frames)
     names, out = split_clips(clips, settings.held_out)
     stills = None
@@ -50,4 +50,4 @@ def _clips(settings: Settings) -> Material:
         summary += f", {len(pictures.names)} pictures to set in motion"
     source = ClipBatches(clips, names, stills, settings.batch_size, settings.crop, settings.seed)
     held_out = held_out_clips(clips, out, settings.crop)
-    return Material(source, held_out, f"{summary}, {len(held_out)} clips held out")
+    return TrainingSet(source, held_out, f"{summary}, {len(held_out)} clips held out")

@@ -1,6 +1,6 @@
 """A device's part of clip.py: decode a clip, maybe encode its frames again, and print digests as JSON.
 
-    python clipdevice.py MODEL CLIP ENGINE THREADS [FRAMES.npy INTERVAL]
+    python clip_device.py MODEL CLIP ENGINE THREADS [FRAMES.npy INTERVAL]
 
 Needs intcodec and numpy alone. Nothing is compared here: a device is not asked for its own verdict.
 """

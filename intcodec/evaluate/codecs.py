@@ -38,7 +38,7 @@ class Outcome:
     extra: dict[str, float] = field(default_factory=dict)
 
 
-class Contestant(Protocol):
+class PictureCodec(Protocol):
     """Something that codes pictures at one rate.
 
     Args:
