@@ -32,7 +32,7 @@ LAYERS = ((192, 128), (128, 128), (128, 128), (128, 3))
 
 
 def transposed(rng: np.random.Generator, name: str, src: str, cin: int, cout: int, lo: int, hi: int) -> Conv:
-    """Return a transposed 5x5 convolution of stride 2 as its 3x3 form (docs/arithmetic.md section 3)."""
+    """Return a transposed 5x5 convolution of stride 2 as its 3x3 form (docs/arithmetic.md, conv)."""
     w = rng.integers(-X, X + 1, (4 * cout, 3, 3, cin))
     w[2::4, 0] = w[3::4, 0] = 0  # py = 1 has no tap on row m - 1
     w[1::4, :, 0] = w[3::4, :, 0] = 0

@@ -1,4 +1,4 @@
-"""Latent values to symbols and back: docs/arithmetic.md section 7, in numpy.
+"""Latent values to symbols and back: docs/arithmetic.md, Latents, in numpy.
 
 Everything is int32 and works tile by tile, so that a latent of any size needs only a few temporaries of TILE values.
 """

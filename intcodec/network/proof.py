@@ -1,6 +1,6 @@
 """The proof that no accumulator of a network can overflow, from its integers alone.
 
-Uses nothing of the code that chose the shifts: every row states its bound (docs/arithmetic.md, section 8), latents have
+Uses nothing of the code that chose the shifts: every row states its bound (docs/arithmetic.md, Proof), latents have
 theirs here. Sums are Python or int64 integers over int16 magnitudes; the largest possible is
 15 * 15 * 2**15 * 2**15 * channels < 2**63 for any channel count below 2**25.
 """
@@ -21,7 +21,7 @@ def prove(network: Network) -> dict[str, int]:
     """Return the worst-case magnitude of every row's largest intermediate, as {"graph/row": bound}.
 
     The bound of a row holds for every input in its source tensor's range, for every partial sum in any order, and for
-    the partial sums of the digit form (docs/arithmetic.md section 8).
+    the partial sums of the digit form (docs/arithmetic.md, Proof).
 
     Raises:
         ModelError: a bound reaches its limit, or two graphs disagree about a tensor that passes between them.
@@ -38,7 +38,7 @@ def prove(network: Network) -> dict[str, int]:
 
 
 def latent_bound(latent: Latent, graphs: Mapping[str, Graph]) -> int:
-    """Return the largest magnitude in the arithmetic of a latent (docs/arithmetic.md section 7)."""
+    """Return the largest magnitude in the arithmetic of a latent (docs/arithmetic.md, Latents)."""
     local = latent.name.rpartition("_")[2]  # "motion_y" is y of the graphs motion_*
     part = [g for name, g in graphs.items() if name.startswith(latent.name.removesuffix(local))]
     sources = [g.specs()[local] for g in part if local in g.outputs]

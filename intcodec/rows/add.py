@@ -1,4 +1,4 @@
-"""Add: the sum of two tensors (docs/arithmetic.md, section 6)."""
+"""Add: the sum of two tensors (docs/arithmetic.md, Rows)."""
 
 from __future__ import annotations
 

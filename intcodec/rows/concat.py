@@ -1,4 +1,4 @@
-"""Concat: the channels of two tensors (docs/arithmetic.md, section 6)."""
+"""Concat: the channels of two tensors (docs/arithmetic.md, Rows)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conv: convolution with requantisation, activation and pixel shuffle (docs/arithmetic.md, section 3).
+"""Conv: convolution with requantisation, activation and pixel shuffle (docs/arithmetic.md, conv).
 
 In ONNX:
 

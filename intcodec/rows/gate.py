@@ -1,4 +1,4 @@
-"""Gate: a tensor weighted by a tabulated function of another (docs/arithmetic.md, section 6)."""
+"""Gate: a tensor weighted by a tabulated function of another (docs/arithmetic.md, Rows)."""
 
 from __future__ import annotations
 

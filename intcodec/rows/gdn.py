@@ -1,4 +1,4 @@
-"""GDN: generalised divisive normalisation and its inverse, in integers (docs/arithmetic.md, section 4)."""
+"""GDN: generalised divisive normalisation and its inverse, in integers (docs/arithmetic.md, gdn)."""
 
 from __future__ import annotations
 

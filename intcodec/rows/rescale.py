@@ -1,4 +1,4 @@
-"""Rescale: a change of scale, or a magnitude (docs/arithmetic.md, section 2)."""
+"""Rescale: a change of scale, or a magnitude (docs/arithmetic.md, Primitives)."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Row(ABC):
     def bound(self, where: str, *sources: TensorSpec) -> int:
         """Return the largest magnitude of an intermediate, for all inputs in range and sums in any order.
 
-        It follows from the row's integers alone; nothing that chose them is used (docs/arithmetic.md, section 8).
+        It follows from the row's integers alone; nothing that chose them is used (docs/arithmetic.md, Proof).
 
         Raises:
             ModelError: it reaches a limit.

@@ -1,4 +1,4 @@
-"""ScaleIndex: the CDF row of a scale (docs/arithmetic.md, section 5)."""
+"""ScaleIndex: the CDF row of a scale (docs/arithmetic.md, scale_index)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ScaleSpace: ever blurrier versions of a picture (docs/arithmetic.md, section 9)."""
+"""ScaleSpace: ever blurrier versions of a picture (docs/arithmetic.md, scale_space)."""
 
 from __future__ import annotations
 

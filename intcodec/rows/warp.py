@@ -1,4 +1,4 @@
-"""Warp: samples of a scale space where a motion points to (docs/arithmetic.md, section 9)."""
+"""Warp: samples of a scale space where a motion points to (docs/arithmetic.md, scale_space)."""
 
 from __future__ import annotations
 

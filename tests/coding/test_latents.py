@@ -1,4 +1,4 @@
-"""docs/arithmetic.md section 7 by hand, and tiles."""
+"""docs/arithmetic.md, Latents by hand, and tiles."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def random_conv(rng: np.random.Generator, channels: int, out: int, weight: int, 
     side = int(rng.choice([1, 2, 3, 5]))
     w = rng.integers(-weight, weight + 1, (out, side, side, channels))
     w[rng.random(w.shape) < 0.1] = weight
-    # The digit form of docs/arithmetic.md section 8 is the largest bound, at most (|x| + 256) * sum (|w| + 256).
+    # The digit form of docs/arithmetic.md, Proof is the largest bound, at most (|x| + 256) * sum (|w| + 256).
     limit = (2**30 // ((reach + 384) * side * side * channels)) - 384
     w = np.clip(w, -max(limit, 1), max(limit, 1)) if limit < weight else w
     shift = rng.integers(0, 21, out)

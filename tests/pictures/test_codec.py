@@ -39,7 +39,7 @@ def codec(request: pytest.FixtureRequest) -> Codec:
 
 
 def direct(network: Any, picture: np.ndarray) -> tuple[dict[str, bytes], np.ndarray]:
-    """Encode and decode as docs/arithmetic.md section 7 and docs/bitstream.md say, in int64 and one piece."""
+    """Encode and decode as docs/arithmetic.md, Latents and docs/bitstream.md say, in int64 and one piece."""
     engine = ReferenceEngine(network)
     height, width, _ = picture.shape
     x = np.pad(picture, ((0, -height % 16), (0, -width % 16), (0, 0)), mode="edge")
