@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check install
 SOURCES = pyproject.toml setup.py $(wildcard _ext/*.pyx _ext/*.h _ext/kernels/*.[ch])
 
-.PHONY: demo test check peer models bench web fuzz conformance clean
+.PHONY: demo test test-fast peer models bench web fuzz conformance clean
 
 demo: .venv/demo.done          ## install, then encode and decode a real photograph on every engine
 	.venv/bin/python examples/demo.py $(or $(IMAGE),.venv/sample/skimage/data/coffee.png)
@@ -13,6 +13,11 @@ test: .venv/test.done peer     ## install, then run every check and test
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/python -m pytest
+
+test-fast: .venv/test.done     ## the checks and the tests that need no browser, emulator, peer or training: under 2 minutes
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/python -m pytest -q -n auto -m "not slow"
 
 peer:                          ## a venv with CompressAI, which tests and benchmarks compare against (never a dependency)
 	@scripts/setup-peer.sh
