@@ -1,10 +1,12 @@
-"""Build the compiled core: the range coder and the int16 kernels, both from _ext/."""
+"""Build the compiled core: the range coder and the integer network, both from _ext/."""
 
 from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
+FOLDERS = ("core", "isa", "rows", "run")
+CORE = sorted(path for folder in FOLDERS for path in glob(f"_ext/{folder}/*.c"))
 FLAGS = ["-std=c11", "-O3", "-fno-fast-math", "-ffp-contract=off"]
 
 extensions = [
@@ -17,9 +19,9 @@ extensions = [
     ),
     Extension(
         "intcodec._native",
-        ["_ext/native.pyx", *sorted(glob("_ext/kernels/*.c"))],
-        include_dirs=["_ext", "_ext/kernels"],
-        depends=glob("_ext/kernels/*.h"),
+        ["_ext/native.pyx", *CORE],
+        include_dirs=["_ext"],
+        depends=[path for folder in FOLDERS for path in glob(f"_ext/{folder}/*.h")],
         extra_compile_args=[*FLAGS, "-pthread"],
         extra_link_args=["-pthread"],
     ),

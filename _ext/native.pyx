@@ -1,63 +1,101 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""Checked wrapper over the C kernels in _ext/kernels: every size is checked here, C trusts its arguments.
+"""Wrapper over the compiled core (_ext/core, isa, rows, run): sizes and types of arrays are checked here.
 
 One `NativeGraph` holds the packed rows of one graph; `run` releases the GIL and may be called from several threads at
-once, each call with a workspace of its own from the graph's pool.
+once, each call with a workspace of its own from the graph's pool. No kind of row is known by name: the core's table says
+what each has.
 """
 
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stddef cimport size_t
-from libc.stdint cimport int16_t, int32_t, uint8_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 
-cdef extern from "kernels.h" nogil:
-    ctypedef struct IcIsa:
-        const char *name
-        int (*supported)()
-        const void *flow
-    const IcIsa *ic_isa_find(const char *name)
-    const IcIsa *ic_isa_at(int i)
-
-cdef extern from "graph.h" nogil:
+cdef extern from "run/graph.h" nogil:
     ctypedef enum IcType:
         IC_U8
         IC_I16
         IC_I32
+    ctypedef enum IcFieldType:
+        IC_INTEGER
+        IC_BOOLEAN
+        IC_FOUR_INTEGERS
+    enum:
+        IC_MAX_INPUTS
+        IC_MAX_ARRAYS
+        IC_MAX_FIELDS
+        IC_MAX_NUMBERS
+        IC_MAX_RANK
+        IC_MAX_THREADS
+    ctypedef struct IcIsa:
+        const char *name
+        int (*supported)()
+    ctypedef struct IcTensor:
+        int32_t channels, lo, hi
+    ctypedef struct IcSize:
+        int height, width
+    ctypedef struct IcArray:
+        IcType type
+        int32_t rank
+        int32_t size[4]
+        const void *data
+    ctypedef struct IcArrayField:
+        const char *name
+        IcType type
+        int rank
+    ctypedef struct IcField:
+        const char *name
+        IcFieldType type
+    ctypedef struct IcParams:
+        IcTensor *in_ "in"
+        const int32_t *number
+        const IcArray *array
+    ctypedef struct IcBound:
+        int64_t value, limit
+        const char *what
+    ctypedef struct IcCost:
+        int64_t weights, products
+    ctypedef struct IcRowKind:
+        const char *name
+        const char **input
+        IcArrayField *array
+        IcField *field
+        IcTensor (*out)(const IcParams *p)
+        IcBound (*bound)(const IcParams *p)
+        IcCost (*cost)(const IcParams *p)
     ctypedef struct IcGraph:
-        pass
+        int inputs, rows, row_limit
+        IcTensor *tensor
     ctypedef struct IcWorkspace:
         pass
-    IcGraph *ic_graph_new(const IcIsa *isa, int inputs, int rows)
+    ctypedef struct IcRun:
+        size_t budget
+        int threads
+        void (*progress)(void *context, int done, int steps)
+        size_t bytes
+        int steps
+    const char *ic_no_memory
+    const IcIsa *ic_isa_find(const char *name)
+    const IcIsa *ic_isa_at(int i)
+    IcType ic_type(IcTensor t)
+    bint ic_tensor_fits(IcTensor t)
+    int ic_proved(IcBound b)
+    const IcRowKind *ic_row_at(int i)
+    const IcRowKind *ic_row_find(const char *name)
+    int ic_row_inputs(const IcRowKind *kind)
+    int ic_row_arrays(const IcRowKind *kind)
+    const char *ic_row_check(const IcRowKind *kind, const IcParams *p)
+    IcGraph *ic_graph_new(const IcIsa *isa, const IcTensor *inputs, int count, int rows)
     void ic_graph_free(IcGraph *g)
-    void ic_graph_input(IcGraph *g, int index, int channels, IcType type)
-    int ic_graph_conv(IcGraph *g, int src, IcType type, int out, int kh, int kw, const int16_t *weight,
-                      const int32_t *bias, const uint8_t *shift, const int *pad, int stride, int upsample, int slope,
-                      int lo, int hi, int reach)
-    int ic_graph_gdn(IcGraph *g, int src, IcType type, const int16_t *gamma, const int32_t *beta,
-                     const int32_t *numerator, const uint8_t *shift, int square_shift, int inverse, int lo, int hi)
-    int ic_graph_rescale(IcGraph *g, int src, IcType type, const uint8_t *shift, int magnitude, int lo, int hi)
-    int ic_graph_index(IcGraph *g, int src, IcType type, const int32_t *threshold, int count)
-    int ic_graph_concat(IcGraph *g, int src, int other, IcType type)
-    int ic_graph_add(IcGraph *g, int src, int other, IcType type, const uint8_t *in_shift, const uint8_t *other_shift,
-                     const uint8_t *shift, int lo, int hi)
-    int ic_graph_gate(IcGraph *g, int src, int other, IcType type, const int16_t *table, int count, int table_lo,
-                      const uint8_t *shift, int lo, int hi)
+    const char *ic_graph_add(IcGraph *g, const IcRowKind *kind, const int *inputs, const int32_t *numbers,
+                             const IcArray *arrays)
+    const char *ic_graph_sizes(const IcGraph *g, int height, int width, IcSize *size)
     IcWorkspace *ic_workspace_new()
     void ic_workspace_free(IcWorkspace *w)
-    int ic_graph_run(const IcGraph *g, IcWorkspace *w, int height, int width, void *const *data, size_t budget,
-                     int threads, size_t *used)
-
-cdef extern from "flow.h" nogil:
-    enum:
-        IC_LEVELS
-    int ic_scale_space(const IcIsa *isa, const int16_t *x, int h, int w, int16_t *volume, int threads)
-    void ic_warp(const IcIsa *isa, const int16_t *volume, const int32_t *motion, int h, int w, int16_t *out,
-                 int threads)
+    const char *ic_graph_run(const IcGraph *g, IcWorkspace *w, int height, int width, void *const *data, IcRun *run)
 
 
-cdef dict TYPES = {"uint8": IC_U8, "int16": IC_I16, "int32": IC_I32}
-cdef int MAX_SIDE = 1 << 24
-cdef int MAX_CHANNELS = 1 << 16
-cdef int MAX_WARPED = 1 << 16
+cdef tuple TYPES = ("uint8", "int16", "int32")
 cdef int MAX_KNOWN = 64
 
 
@@ -69,6 +107,22 @@ def isa_levels():
         levels.append((ic_isa_at(i).name.decode(), bool(ic_isa_at(i).supported())))
         i += 1
     return levels
+
+
+def row_kinds():
+    """Return {name: (inputs, arrays, fields)} of every kind of row, all by name, arrays as (name, dtype, rank)."""
+    kinds = {}
+    cdef int i = 0
+    cdef const IcRowKind *kind = ic_row_at(0)
+    while kind != NULL:
+        inputs = tuple(kind.input[k].decode() for k in range(ic_row_inputs(kind)))
+        arrays = tuple((kind.array[k].name.decode(), TYPES[<int>kind.array[k].type], kind.array[k].rank)
+                       for k in range(ic_row_arrays(kind)))
+        fields = tuple(kind.field[k].name.decode() for k in range(IC_MAX_FIELDS) if kind.field[k].name != NULL)
+        kinds[kind.name.decode()] = (inputs, arrays, fields)
+        i += 1
+        kind = ic_row_at(i)
+    return kinds
 
 
 ctypedef fused Value:
@@ -88,52 +142,110 @@ cdef bint _within(const Value *x, Py_ssize_t count, Value lo, Value hi) noexcept
 
 def in_range(array, int lo, int hi):
     """Is every value of a C-contiguous array [H, W, C], not empty, in [lo, hi], which its dtype holds?"""
-    cdef const uint8_t[:, :, ::1] a8
-    cdef const int16_t[:, :, ::1] a16
-    cdef const int32_t[:, :, ::1] a32
-    cdef Py_ssize_t count = array.size
+    cdef Array view = Array(array, False)
+    cdef Py_ssize_t count = view.buffer.len // view.buffer.itemsize
     _require(count > 0, "an empty array")
-    if array.itemsize == 1:
-        a8 = array
-        return _within[uint8_t](&a8[0, 0, 0], count, lo, hi)
-    if array.itemsize == 2:
-        a16 = array
-        return _within[int16_t](&a16[0, 0, 0], count, lo, hi)
-    a32 = array
-    return _within[int32_t](&a32[0, 0, 0], count, lo, hi)
+    if view.array.type == IC_U8:
+        return _within[uint8_t](<const uint8_t *>view.array.data, count, lo, hi)
+    if view.array.type == IC_I16:
+        return _within[int16_t](<const int16_t *>view.array.data, count, lo, hi)
+    return _within[int32_t](<const int32_t *>view.array.data, count, lo, hi)
 
 
-cdef const IcIsa *_isa(str name) except NULL:
-    cdef bytes encoded = name.encode()
-    cdef const IcIsa *isa = ic_isa_find(encoded)
-    _require(isa != NULL and isa.flow != NULL, "instruction set not available")
-    return isa
+cdef int _require(bint ok, str what) except -1:
+    if not ok:
+        raise ValueError(what)
+    return 0
 
 
-def scale_space(str isa, const int16_t[:, :, ::1] x, int16_t[:, :, ::1] volume, int threads):
-    """Fill `volume` [H, W, 6 * 3] with the scale space of x [H, W, 3]."""
-    cdef const IcIsa *chosen = _isa(isa)
-    cdef int h = x.shape[0], w = x.shape[1], status
-    _require(0 < h <= MAX_WARPED and 0 < w <= MAX_WARPED and h % 16 == 0 and w % 16 == 0, "bad size")
-    _require(x.shape[2] == 3 and volume.shape[2] == 3 * IC_LEVELS, "bad number of channels")
-    _require(volume.shape[0] == h and volume.shape[1] == w and 1 <= threads <= 256, "bad shape or number of threads")
-    with nogil:
-        status = ic_scale_space(chosen, &x[0, 0, 0], h, w, &volume[0, 0, 0], threads)
-    if status:
-        raise MemoryError("not enough memory for a scale space")
+cdef int _checked(const char *wrong) except -1:
+    """Raise what the core says is wrong."""
+    if wrong == ic_no_memory:
+        raise MemoryError("not enough memory for the native engine")
+    _require(wrong == NULL, wrong.decode() if wrong != NULL else "")
+    return 0
 
 
-def warp(str isa, const int16_t[:, :, ::1] volume, const int32_t[:, :, ::1] motion, int16_t[:, :, ::1] out,
-         int threads):
-    """Fill `out` [H, W, 3] with the samples of a scale space where `motion` [H, W, 3], below 2**18, points to."""
-    cdef const IcIsa *chosen = _isa(isa)
-    cdef int h = out.shape[0], w = out.shape[1]
-    _require(0 < h <= MAX_WARPED and 0 < w <= MAX_WARPED and 1 <= threads <= 256, "bad size or number of threads")
-    _require(volume.shape[0] == h and volume.shape[1] == w and volume.shape[2] == 3 * IC_LEVELS, "bad scale space")
-    _require(motion.shape[0] == h and motion.shape[1] == w and motion.shape[2] == 3, "bad motion")
-    _require(out.shape[2] == 3, "bad number of channels")
-    with nogil:
-        ic_warp(chosen, &volume[0, 0, 0], &motion[0, 0, 0], h, w, &out[0, 0, 0], threads)
+cdef class Array:
+    """A C-contiguous array of uint8, int16 or int32 as the core sees it; it holds the buffer as long as it lives."""
+
+    cdef Py_buffer buffer
+    cdef IcArray array
+
+    def __cinit__(self, array, bint writable):
+        PyObject_GetBuffer(array, &self.buffer, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+        cdef int i
+        cdef bytes code = self.buffer.format
+        cdef Py_ssize_t size = self.buffer.itemsize
+        _require((code, size) in ((b"B", 1), (b"h", 2), (b"i", 4), (b"l", 4)), "an array must be uint8, int16 or int32")
+        _require(self.buffer.ndim <= IC_MAX_RANK, "an array has too many dimensions")
+        self.array.type = IC_U8 if size == 1 else IC_I16 if size == 2 else IC_I32
+        self.array.rank = self.buffer.ndim
+        self.array.data = self.buffer.buf
+        for i in range(IC_MAX_RANK):
+            size = self.buffer.shape[i] if i < self.buffer.ndim else 1
+            _require(size < 1 << 31, "an array is too large")
+            self.array.size[i] = <int32_t>size
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.buffer)
+
+
+cdef class Row:
+    """A row's numbers and arrays in the core's order."""
+
+    cdef const IcRowKind *kind
+    cdef int32_t number[IC_MAX_NUMBERS]
+    cdef IcArray array[IC_MAX_ARRAYS]
+    cdef list held
+
+    def __cinit__(self, str kind, dict numbers, dict arrays):
+        cdef bytes name = kind.encode()
+        cdef int i, n = 0
+        cdef Array array
+        self.kind = ic_row_find(name)
+        _require(self.kind != NULL, f"the native engine has no row {kind!r}")
+        self.held = []
+        for i in range(ic_row_arrays(self.kind)):
+            array = Array(arrays[self.kind.array[i].name.decode()], False)
+            self.held.append(array)
+            self.array[i] = array.array
+        for i in range(IC_MAX_FIELDS):
+            if self.kind.field[i].name == NULL:
+                break
+            value = numbers[self.kind.field[i].name.decode()]
+            for part in value if self.kind.field[i].type == IC_FOUR_INTEGERS else (value,):
+                self.number[n] = int(part)
+                n += 1
+
+
+def row_facts(str kind, list sources, dict numbers, dict arrays):
+    """Return what the core knows of a row: (channels, lo, hi) of its output, bound or None, packed weights, products.
+
+    Args:
+        kind: name of the kind.
+        sources: (channels, lo, hi) of each tensor that it reads.
+        numbers: its fields by name.
+        arrays: its arrays by name, C-contiguous.
+
+    Raises:
+        ValueError: the row is not allowed.
+    """
+    cdef Row row = Row(kind, numbers, arrays)
+    cdef IcParams p
+    cdef int i
+    cdef IcCost cost = IcCost(0, 0)
+    _require(len(sources) == ic_row_inputs(row.kind), "a row of another number of inputs")
+    for i in range(len(sources)):
+        p.in_[i].channels, p.in_[i].lo, p.in_[i].hi = sources[i]
+    p.number, p.array = row.number, row.array
+    _checked(ic_row_check(row.kind, &p))
+    cdef IcTensor out = row.kind.out(&p)
+    cdef IcBound bound = row.kind.bound(&p)
+    if row.kind.cost != NULL:
+        cost = row.kind.cost(&p)
+    worst = bound.value if ic_proved(bound) else None
+    return (out.channels, out.lo, out.hi), worst, cost.weights, cost.products
 
 
 cdef class Workspace:
@@ -150,174 +262,76 @@ cdef class Workspace:
         ic_workspace_free(self.w)
 
 
-cdef int _require(bint ok, str what) except -1:
-    if not ok:
-        raise ValueError(what)
-    return 0
-
-
 cdef class NativeGraph:
     """Rows of one graph, packed for one instruction set."""
 
     cdef IcGraph *g
-    cdef list types, channels, sizes  # dtype name and channels by tensor; per row (input, how its size follows)
     cdef list pool
     cdef dict known  # sizes of all tensors by the inputs' size, for sizes seen lately
-    cdef int inputs, rows, limit
     cdef readonly size_t last_bytes, last_steps
 
     def __cinit__(self, str isa, list inputs, int rows):
-        """Start a graph. `inputs` are (channels, dtype name); `rows` is how many rows will be added."""
-        name = isa.encode()
+        """Start a graph. `inputs` are (channels, lo, hi); `rows` is how many rows will be added."""
+        cdef bytes name = isa.encode()
         cdef const IcIsa *table = ic_isa_find(name)
+        cdef IcTensor tensors[64]
+        cdef int i
         _require(table != NULL, f"instruction set {isa!r} is not available")
-        _require(len(inputs) > 0 and 0 <= rows < 4096, "bad number of tensors")
-        self.types, self.channels, self.sizes, self.pool, self.known = [], [], [], [], {}
-        self.inputs, self.rows, self.limit = len(inputs), 0, rows
-        self.g = ic_graph_new(table, self.inputs, rows)
+        _require(0 < len(inputs) <= 64 and 0 <= rows < 4096, "bad number of tensors")
+        for i in range(len(inputs)):
+            tensors[i].channels, tensors[i].lo, tensors[i].hi = inputs[i]
+            _require(ic_tensor_fits(tensors[i]), "bad channels or range of an input")
+        self.pool, self.known = [], {}
+        self.g = ic_graph_new(table, tensors, len(inputs), rows)
         if self.g == NULL:
             raise MemoryError
-        for i, (channels, dtype) in enumerate(inputs):
-            _require(1 <= channels <= MAX_CHANNELS, "bad number of channels")
-            ic_graph_input(self.g, i, channels, TYPES[dtype])
-            self.types.append(dtype)
-            self.channels.append(channels)
 
     def __dealloc__(self):
         ic_graph_free(self.g)
 
-    cdef int _source(self, int src, bint int16) except -1:
-        """Check that the next row may read tensor `src`."""
-        _require(self.rows < self.limit, "more rows than announced")
-        _require(0 <= src < len(self.types), "a row reads a tensor that is not written before")
-        _require(not int16 or self.types[src] != "int32", "this row reads int16")
-        return 0
+    def add(self, str kind, list inputs, dict numbers, dict arrays):
+        """Add the next row.
 
-    cdef int _added(self, int status, str dtype, int channels, tuple size) except -1:
-        if status:
-            raise MemoryError
-        self.types.append(dtype)
-        self.channels.append(channels)
-        self.sizes.append(size)
-        self.rows += 1
-        return 0
+        Args:
+            kind: name of the kind, as in a model.
+            inputs: numbers of the tensors that it reads: the graph's inputs in order, then a tensor for each row.
+            numbers: its fields by name: integers, booleans, tuples of four.
+            arrays: its arrays by name, C-contiguous. They are copied.
 
-    def add_conv(self, int src, str dtype, const int16_t[:, :, :, ::1] weight, const int32_t[::1] bias,
-                 const uint8_t[::1] shift, tuple pad, int stride, int upsample, int slope, int lo, int hi,
-                 int reach):
-        """Add a convolution row; `reach` is the largest magnitude of its input."""
-        cdef int p[4]
-        cdef int o = weight.shape[0], kh = weight.shape[1], kw = weight.shape[2], i
-        self._source(src, True)
-        _require(1 <= kh <= 15 and 1 <= kw <= 15 and weight.shape[3] == self.channels[src], "bad weight shape")
-        _require(stride in (1, 2) and upsample in (1, 2), "bad stride or upsample")
-        _require(1 <= o <= 4 * MAX_CHANNELS and o % (upsample * upsample) == 0, "bad number of channels")
-        _require(bias.shape[0] == o and shift.shape[0] == o, "bad bias or shift")
-        _require(len(pad) == 4 and 0 <= slope < 65536 and lo <= hi and 0 <= reach <= 32768, "bad pad, slope or range")
-        for i in range(4):
-            _require(0 <= pad[i] <= 14, "bad pad")
-            p[i] = pad[i]
-        for i in range(o):
-            _require(shift[i] <= 30, "bad shift")
-        cdef int status = ic_graph_conv(self.g, src, TYPES[dtype], o, kh, kw, &weight[0, 0, 0, 0], &bias[0], &shift[0],
-                                        p, stride, upsample, slope, lo, hi, reach)
-        self._added(status, dtype, o // (upsample * upsample), (src, pad, kh, kw, stride, upsample))
+        Returns:
+            (channels, lo, hi) of the tensor that it writes.
 
-    def add_gdn(self, int src, str dtype, const int16_t[:, ::1] gamma, const int32_t[::1] beta,
-                const int32_t[::1] numerator, const uint8_t[::1] shift, int square_shift, bint inverse, int lo, int hi):
-        """Add a GDN row."""
-        self._source(src, True)
-        cdef int c = self.channels[src], i
-        _require(gamma.shape[0] == c and gamma.shape[1] == c and beta.shape[0] == c, "bad gamma or beta")
-        _require(numerator.shape[0] == c and shift.shape[0] == c, "bad numerator or shift")
-        _require(0 <= square_shift <= 15 and lo <= hi, "bad square shift or range")
-        for i in range(c):
-            _require(1 <= shift[i] <= 30 and beta[i] >= 1 and numerator[i] >= 0, "bad shift, beta or numerator")
-        cdef int status = ic_graph_gdn(self.g, src, TYPES[dtype], &gamma[0, 0], &beta[0], &numerator[0], &shift[0],
-                                       square_shift, inverse, lo, hi)
-        self._added(status, dtype, c, (src,))
-
-    def add_rescale(self, int src, str dtype, const uint8_t[::1] shift, bint magnitude, int lo, int hi):
-        """Add a rescale row."""
-        self._source(src, False)
-        cdef int c = self.channels[src], i
-        _require(shift.shape[0] == c and lo <= hi, "bad shift or range")
-        for i in range(c):
-            _require(shift[i] <= 30, "bad shift")
-        self._added(ic_graph_rescale(self.g, src, TYPES[dtype], &shift[0], magnitude, lo, hi), dtype, c, (src,))
-
-    def add_index(self, int src, str dtype, const int32_t[::1] thresholds):
-        """Add a scale index row."""
-        self._source(src, False)
-        cdef int k = thresholds.shape[0]
-        cdef int32_t none = 0
-        cdef const int32_t *first = &none
-        _require(k <= 255, "too many thresholds")
-        if k:
-            first = &thresholds[0]
-        self._added(ic_graph_index(self.g, src, TYPES[dtype], first, k), dtype, self.channels[src], (src,))
-
-    cdef int _pair(self, int src, int other, const uint8_t[::1] shift, int lo, int hi) except -1:
-        """Check a row of two tensors of as many channels each."""
-        cdef int c, i
-        self._source(src, True)
-        self._source(other, True)
-        c = self.channels[src]
-        _require(self.channels[other] == c and shift.shape[0] == c and lo <= hi, "bad channels, shift or range")
-        for i in range(c):
-            _require(shift[i] <= 30, "bad shift")
-        return c
-
-    def add_concat(self, int src, int other, str dtype):
-        """Add a row that puts the channels of `other` behind those of `src`."""
-        self._source(src, True)
-        self._source(other, True)
-        _require(self.types[src] == self.types[other] == dtype == "int16", "a concatenation is of int16 tensors")
-        cdef int c = self.channels[src] + self.channels[other]
-        _require(c <= MAX_CHANNELS, "bad number of channels")
-        self._added(ic_graph_concat(self.g, src, other, TYPES[dtype]), dtype, c, (src, other))
-
-    def add_add(self, int src, int other, str dtype, const uint8_t[::1] src_shift, const uint8_t[::1] other_shift,
-                const uint8_t[::1] shift, int lo, int hi):
-        """Add a sum row."""
-        cdef int c = self._pair(src, other, shift, lo, hi), i
-        _require(src_shift.shape[0] == c and other_shift.shape[0] == c, "bad shift")
-        for i in range(c):
-            _require(src_shift[i] <= 15 and other_shift[i] <= 15, "bad shift")
-        cdef int status = ic_graph_add(self.g, src, other, TYPES[dtype], &src_shift[0], &other_shift[0], &shift[0], lo,
-                                       hi)
-        self._added(status, dtype, c, (src, other))
-
-    def add_gate(self, int src, int other, str dtype, const int16_t[::1] table, int table_lo, const uint8_t[::1] shift,
-                 int lo, int hi):
-        """Add a gate row; table[i] belongs to the value table_lo + i of `other`."""
-        cdef int c = self._pair(src, other, shift, lo, hi), count = table.shape[0]
-        _require(1 <= count <= 65536 and -32768 <= table_lo <= 32768 - count, "bad table")
-        cdef int status = ic_graph_gate(self.g, src, other, TYPES[dtype], &table[0], count, table_lo, &shift[0], lo, hi)
-        self._added(status, dtype, c, (src, other))
+        Raises:
+            ValueError: the row is not allowed.
+        """
+        cdef Row row = Row(kind, numbers, arrays)
+        cdef int numbers_of[IC_MAX_INPUTS]
+        cdef int i
+        _require(len(inputs) == ic_row_inputs(row.kind), "a row of another number of inputs")
+        for i in range(len(inputs)):
+            numbers_of[i] = inputs[i]
+        _checked(ic_graph_add(self.g, row.kind, numbers_of, row.number, row.array))
+        cdef IcTensor out = self.g.tensor[self.g.inputs + self.g.rows - 1]
+        return out.channels, out.lo, out.hi
 
     def out_sizes(self, int height, int width):
         """Return [(height, width)] of every tensor for inputs of (height, width).
 
         Raises:
-            ValueError: a side is smaller than a kernel, or too large.
+            ValueError: a row does not take inputs of this size.
         """
         cdef list sizes = self.known.get((height, width))
         if sizes is not None:
             return sizes
-        _require(1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE, "bad size")
-        sizes = [(height, width)] * self.inputs
-        for rule in self.sizes:
-            h, w = sizes[rule[0]]
-            if len(rule) == 2:
-                _require(sizes[rule[1]] == (h, w), f"{h}x{w} and {'x'.join(map(str, sizes[rule[1]]))} do not go together")
-            elif len(rule) > 1:
-                _, (top, left, bottom, right), kh, kw, stride, up = rule
-                h, w = h + top + bottom - kh, w + left + right - kw
-                _require(h >= 0 and w >= 0, "smaller than a kernel")
-                h, w = (h // stride + 1) * up, (w // stride + 1) * up
-                _require(h <= MAX_SIDE and w <= MAX_SIDE, "too large")
-            sizes.append((h, w))
+        cdef int tensors = self.g.inputs + self.g.rows, t
+        cdef IcSize *size = <IcSize *>malloc(tensors * sizeof(IcSize))
+        if size == NULL:
+            raise MemoryError
+        try:
+            _checked(ic_graph_sizes(self.g, height, width, size))
+            sizes = [(size[t].height, size[t].width) for t in range(tensors)]
+        finally:
+            free(size)
         if len(self.known) >= MAX_KNOWN:
             self.known.clear()
         self.known[height, width] = sizes
@@ -332,49 +346,43 @@ cdef class NativeGraph:
             budget: wished size of the row windows in bytes.
             threads: 1..256.
         """
-        _require(self.rows == self.limit and len(arrays) == len(self.types), "one entry per tensor is needed")
-        _require(1 <= threads <= 256, "bad number of threads")
-        _require(arrays[0] is not None, "an input is missing")
-        cdef int height = arrays[0].shape[0], width = arrays[0].shape[1], t
-        sizes = self.out_sizes(height, width)
-        cdef void **data = <void **>malloc(len(arrays) * sizeof(void *))
+        cdef int tensors = self.g.inputs + self.g.rows, t
+        _require(self.g.rows == self.g.row_limit and len(arrays) == tensors, "one entry per tensor is needed")
+        _require(1 <= threads <= IC_MAX_THREADS, "bad number of threads")
+        _require(all(array is not None for array in arrays[: self.g.inputs]), "an input is missing")
+        cdef int height = arrays[0].shape[0], width = arrays[0].shape[1]
+        cdef list sizes = self.out_sizes(height, width), held = []
+        cdef void **data = <void **>malloc(tensors * sizeof(void *))
         if data == NULL:
             raise MemoryError
+        cdef Array array
         cdef Workspace workspace
-        cdef size_t used[2]
-        cdef int status
+        cdef IcRun call
+        cdef const char *wrong
+        call.budget, call.threads, call.progress = budget, threads, NULL
         try:
             workspace = self.pool.pop()
         except IndexError:
             workspace = Workspace()
         try:
-            for t in range(len(arrays)):
+            for t in range(tensors):
                 data[t] = NULL
-                if arrays[t] is None:
-                    _require(t >= self.inputs, "an input is missing")
-                    continue
-                data[t] = self._address(arrays[t], t, sizes[t])
+                if arrays[t] is not None:
+                    array = self._array(arrays[t], t, sizes[t])
+                    held.append(array)
+                    data[t] = <void *>array.array.data
             with nogil:
-                status = ic_graph_run(self.g, workspace.w, height, width, data, budget, threads, used)
+                wrong = ic_graph_run(self.g, workspace.w, height, width, data, &call)
         finally:
             free(data)
             self.pool.append(workspace)
-        if status:
-            raise MemoryError("not enough memory for the native engine's workspace")
-        self.last_bytes, self.last_steps = used[0], used[1]
+        _checked(wrong)
+        self.last_bytes, self.last_steps = call.bytes, call.steps
 
-    cdef void *_address(self, array, int t, tuple size) except NULL:
-        """Return the data of array t after checking its dtype, shape and layout."""
-        cdef const uint8_t[:, :, ::1] a8
-        cdef const int16_t[:, :, ::1] a16
-        cdef const int32_t[:, :, ::1] a32
-        _require(array.shape == (*size, self.channels[t]), f"tensor {t} has the wrong shape")
-        _require(t < self.inputs or array.flags.writeable, f"tensor {t} is read-only")
-        if self.types[t] == "uint8":
-            a8 = array
-            return <void *>&a8[0, 0, 0]
-        if self.types[t] == "int16":
-            a16 = array
-            return <void *>&a16[0, 0, 0]
-        a32 = array
-        return <void *>&a32[0, 0, 0]
+    cdef Array _array(self, array, int t, tuple size):
+        """Return array t after checking its dtype, shape and layout."""
+        cdef Array view = Array(array, t >= self.g.inputs)
+        cdef IcTensor tensor = self.g.tensor[t]
+        _require(array.shape == (*size, tensor.channels), f"tensor {t} has the wrong shape")
+        _require(view.array.type == ic_type(tensor), f"tensor {t} has the wrong dtype")
+        return view

@@ -14,10 +14,11 @@
 #ifndef INTCODEC_CORE_ROW_H
 #define INTCODEC_CORE_ROW_H
 
+#include "core/integers.h"
 #include "core/isa.h"
 #include "core/tensor.h"
 
-enum { IC_MAX_INPUTS = 2, IC_MAX_ARRAYS = 4, IC_MAX_FIELDS = 8, IC_MAX_NUMBERS = 12, IC_MAX_CHANNELS = 1 << 14 };
+enum { IC_MAX_INPUTS = 2, IC_MAX_ARRAYS = 4, IC_MAX_FIELDS = 8, IC_MAX_NUMBERS = 12 };
 
 /* Every int32 intermediate stays strictly below this magnitude, a GDN's norm below the other. */
 #define IC_ACC_LIMIT ((int64_t)1 << 31)
@@ -54,7 +55,17 @@ typedef struct {
     int64_t weights, products;
 } IcCost;
 
+typedef struct {
+    const char *name;
+    IcType type;
+    int rank;
+} IcArrayField;
+
 typedef enum { IC_INTEGER, IC_BOOLEAN, IC_FOUR_INTEGERS } IcFieldType;
+typedef struct {
+    const char *name;
+    IcFieldType type;
+} IcField;
 
 /* What one call of `run` computes: outputs [from, to) in units of `up` rows, part `part` of `parts` of the channels, and
  * for a row with passes, of one pass. */
@@ -68,27 +79,21 @@ typedef struct {
 struct IcRowKind {
     const char *name;
     const char *input[IC_MAX_INPUTS]; /* "input", and "other" where it reads two tensors */
-    struct {
-        const char *name;
-        IcType type;
-        int rank;
-    } array[IC_MAX_ARRAYS]; /* up to one without a name */
-    struct {
-        const char *name;
-        IcFieldType type;
-    } field[IC_MAX_FIELDS]; /* likewise; a boolean is a number 0 or 1, four integers are four numbers */
+    IcArrayField array[IC_MAX_ARRAYS]; /* up to one without a name */
+    IcField field[IC_MAX_FIELDS];      /* likewise; a boolean is a number 0 or 1, four integers are four numbers */
     int whole;    /* reads its whole input; a graph has only such rows, or none */
     int in_place; /* `line` may write int16 to where it reads */
 
     /* Meaning. `check` comes first: the others trust what it has let through. Its result is NULL, or what is wrong. */
     const char *(*check)(const IcParams *p);
-    IcTensor (*out)(const IcParams *p);
+    IcTensor (*out)(const IcParams *p);         /* channels and range */
     IcGeometry (*geometry)(const IcParams *p);  /* NULL: an output is made from its own pixel */
-    const char *(*fits)(int height, int width); /* NULL: any input does */
+    const char *(*fits)(IcSize in);             /* NULL: any size does */
     IcBound (*bound)(const IcParams *p);
     IcCost (*cost)(const IcParams *p); /* NULL: nothing */
 
-    /* Execution. `pack` fills the row for row->isa and copies what it keeps; without memory it just returns. */
+    /* Execution. `pack` fills a row for row->isa and copies what it keeps; without memory it just returns. NULL: there is
+     * nothing to fill. */
     void (*pack)(IcRow *row, const IcParams *p);
     size_t (*scratch)(const IcRow *row, int width);            /* bytes for each thread; NULL: none */
     size_t (*shared)(const IcRow *row, int height, int width); /* bytes for all threads; NULL: none */
@@ -127,11 +132,14 @@ int ic_row_numbers(const IcRowKind *kind);
 const char *ic_row_check(const IcRowKind *kind, const IcParams *p);
 IcGeometry ic_row_geometry(const IcRowKind *kind, const IcParams *p);
 /* The size of the output for inputs of a size: NULL, or what is wrong with that. */
-const char *ic_row_size(const IcRowKind *kind, IcGeometry g, const int in[2], int out[2]);
+const char *ic_row_size(const IcRowKind *kind, IcGeometry g, IcSize in, IcSize *out);
 
 /* Zeroed memory that lives as long as the row, aligned to 64 bytes and with 64 more, so that vector loads of a last,
  * partial group stay inside. NULL without memory, and the row has failed. */
 void *ic_take(IcRow *row, size_t count, size_t size);
+/* The same with an array's values as int32, and with 2^(v - 1) of each, 0 for v = 0. */
+int32_t *ic_take_wide(IcRow *row, const IcArray *a);
+int32_t *ic_take_halves(IcRow *row, const IcArray *a);
 /* Free what a row took. */
 void ic_row_free(IcRow *row);
 
@@ -142,5 +150,18 @@ int ic_within(const IcArray *a, int64_t lo, int64_t hi);
 /* For `bound`: the largest value of an array that is not empty; 2^(shift - 1), 0 for 0. */
 int64_t ic_largest(const IcArray *a);
 static inline int64_t ic_half(int64_t shift) { return ((int64_t)1 << shift) >> 1; }
+/* Sums of magnitudes: of weights, and of their digits, 256 |high| + |low|. */
+typedef struct {
+    int64_t plain, digits;
+} IcSums;
+IcSums ic_sums(const int16_t *weight, size_t count);
+/* The largest 256 |high| + |low| of values in [lo, hi], which fit int16. */
+static inline int64_t ic_digits(int32_t lo, int32_t hi) {
+    const int32_t a = ic_sar(lo + 128, 8), b = ic_sar(hi + 128, 8);
+    const int32_t low = a < 0 ? -a : a, high = b < 0 ? -b : b;
+    return 256 * (int64_t)(low > high ? low : high) + 128;
+}
+/* For `cost`: that of products with a matrix [out][...]. */
+IcCost ic_matrix_cost(const IcArray *matrix);
 
 #endif

@@ -13,10 +13,16 @@ typedef enum { IC_U8, IC_I16, IC_I32 } IcType;
 
 static inline size_t ic_size(IcType type) { return type == IC_U8 ? 1 : type == IC_I16 ? 2 : 4; }
 
-/* A tensor [height][width][channels] with values in [lo, hi], both below 2^31 in magnitude. */
+/* A tensor [height][width][channels] with values in [lo, hi]. */
+enum { IC_MAX_CHANNELS = 1 << 14 };
 typedef struct {
     int32_t channels, lo, hi;
 } IcTensor;
+
+/* Every int32 value stays below 2^31 in magnitude. */
+static inline int ic_tensor_fits(IcTensor t) {
+    return t.channels >= 1 && t.channels <= IC_MAX_CHANNELS && t.lo > INT32_MIN && t.lo <= t.hi;
+}
 
 /* How its values are stored outside of a run: in the smallest type that holds the range. */
 static inline IcType ic_type(IcTensor t) {
@@ -42,6 +48,10 @@ static inline size_t ic_count(const IcArray *a) {
     for (int i = 0; i < a->rank; i++) count *= (size_t)a->size[i];
     return count;
 }
+
+typedef struct {
+    int height, width;
+} IcSize;
 
 /* A row of a tensor in memory, from column 0 on. */
 typedef struct {

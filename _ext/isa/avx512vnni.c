@@ -6,13 +6,15 @@
  *
  * The accumulators go through inline assembly because gcc 12 spills every one of them around _mm512_dpwssd_epi32.
  */
-#include "kernels.h"
+#include "core/isa.h"
 
 #ifdef IC_X86
 #include <immintrin.h>
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 #define INLINE static inline TARGET __attribute__((always_inline))
+#define REGISTER __m512i
+#include "isa/x86.h"
 
 static int supported(void) {
     __builtin_cpu_init();
@@ -21,26 +23,54 @@ static int supported(void) {
            __builtin_cpu_supports("avx512vnni");
 }
 
-typedef int32_t pair_t __attribute__((may_alias, aligned(2))); /* two int16 at any int16 address */
-
-INLINE __m512i pair_at(const char *x) {
-    __m512i v;
-    __asm__("vpbroadcastd %1, %0" : "=v"(v) : "m"(*(const pair_t *)x));
-    return v;
+/* isqrt. One Newton step brings the 14-bit estimate of 1 / sqrt(n) to a relative error below 2^-21, so n times it, made
+ * smaller by 2^-19, is below the true root (itself below 2^15) by less than 1: its floor is right or one too small, and
+ * one comparison says which: n - r * r > 2 * r. n is at least 1. Whatever bits the estimate has on another processor,
+ * the result is the same. */
+INLINE __m512i isqrt(__m512i n) {
+    const __m512 f = _mm512_cvtepi32_ps(n), e = _mm512_rsqrt14_ps(f), r0 = _mm512_mul_ps(f, e);
+    const __m512 half = _mm512_mul_ps(e, _mm512_set1_ps(0.5f));
+    const __m512 step = _mm512_fnmadd_ps(r0, half, _mm512_set1_ps(0.5f - 0x1p-19f));
+    const __m512i r = _mm512_cvttps_epi32(_mm512_fmadd_ps(r0, step, r0));
+    const __m512i rest = _mm512_sub_epi32(n, _mm512_madd_epi16(r, r)); /* r < 2^15: the low halves give r * r */
+    const __mmask16 low = _mm512_cmpgt_epi32_mask(rest, _mm512_add_epi32(r, r));
+    return _mm512_mask_add_epi32(r, low, r, _mm512_set1_epi32(1));
 }
 
-INLINE __m512i finish_one(const IcDot *d, __m512i acc, __m512i shift) {
-    __m512i r = _mm512_srav_epi32(acc, shift);
-    r = _mm512_min_epi32(_mm512_max_epi32(r, _mm512_set1_epi32(d->lo)), _mm512_set1_epi32(d->hi));
-    if (d->slope) {
-        const __m512i product = _mm512_mullo_epi32(r, _mm512_set1_epi32(d->slope));
-        const __m512i leaky = _mm512_srai_epi32(_mm512_add_epi32(product, _mm512_set1_epi32(1 << 15)), 16);
-        r = _mm512_mask_mov_epi32(r, _mm512_movepi32_mask(r), leaky);
+/* floor(k / r). Quotients below 2^19: the float quotient, its relative error below 2^-22, made smaller by 2^-21, is
+ * below the true one by less than 1; the remainder corrects it. Else in double, where truncation is exact: a quotient
+ * that is no integer is at least 2^-15 from one, the rounding below 2^-22. */
+INLINE __m512i divide(__m512i k, __m512i r, int small) {
+    if (small) {
+        const __m512 d = _mm512_cvtepi32_ps(r), e = _mm512_rcp14_ps(d);
+        const __m512 f = _mm512_fmadd_ps(e, _mm512_fnmadd_ps(d, e, _mm512_set1_ps(1.0f - 0x1p-21f)), e);
+        const __m512i q = _mm512_cvttps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(k), f));
+        const __m512i rest = _mm512_sub_epi32(k, _mm512_mullo_epi32(q, r));
+        return _mm512_mask_add_epi32(q, _mm512_cmpge_epi32_mask(rest, r), q, _mm512_set1_epi32(1));
     }
-    return r;
+    const __m256i k1 = _mm512_extracti32x8_epi32(k, 1), r1 = _mm512_extracti32x8_epi32(r, 1);
+    const __m512d a = _mm512_div_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(k)),
+                                    _mm512_cvtepi32_pd(_mm512_castsi512_si256(r)));
+    const __m512d b = _mm512_div_pd(_mm512_cvtepi32_pd(k1), _mm512_cvtepi32_pd(r1));
+    return _mm512_inserti32x8(_mm512_castsi256_si512(_mm512_cvttpd_epi32(a)), _mm512_cvttpd_epi32(b), 1);
 }
 
-INLINE void finish(const IcDot *d, const __m512i *acc, const int groups, const int pixels, char *out) {
+#define VECTOR 64
+#define SHIFTS(at) INTS(at)
+#define SHIFT(v, by) ((Ints)_mm512_srav_epi32((__m512i)(v), (__m512i)(by)))
+#define CLAMP(v, lo, hi) \
+    ((Ints)_mm512_min_epi32(_mm512_max_epi32((__m512i)(v), _mm512_set1_epi32(lo)), _mm512_set1_epi32(hi)))
+#define NEGATIVE(v, a, b) \
+    ((Ints)_mm512_mask_mov_epi32((__m512i)(b), _mm512_movepi32_mask((__m512i)(v)), (__m512i)(a)))
+#define NARROW(at, v) _mm256_storeu_si256((__m256i *)(at), _mm512_cvtepi32_epi16((__m512i)(v)))
+#define WIDEN(at) ((Ints)_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(at))))
+#define ROOT(n) ((Ints)isqrt((__m512i)(n)))
+#define QUOTIENT(k, r, small) ((Ints)divide((__m512i)(k), (__m512i)(r), small))
+#define PRODUCT15(x, m) ((Ints)_mm512_madd_epi16((__m512i)(x), (__m512i)(m))) /* the high half of m is 0 */
+#include "isa/loops.h"
+#include "isa/vector.h"
+
+INLINE void store(const IcDot *d, const __m512i *acc, const int groups, const int pixels, char *out) {
     const ptrdiff_t size = d->wide ? 4 : 2;
     if (d->wide && d->lo == INT32_MIN && d->hi == INT32_MAX) { /* the norms of GDN */
 #pragma GCC unroll 12
@@ -52,13 +82,13 @@ INLINE void finish(const IcDot *d, const __m512i *acc, const int groups, const i
     }
 #pragma GCC unroll 4
     for (int v = 0; v < groups; v++) {
-        const __m512i shift = _mm512_loadu_si512(d->shift + v * IC_GROUP);
+        const Ints by = SHIFTS(d->shift + v * IC_GROUP);
 #pragma GCC unroll 12
         for (int p = 0; p < pixels; p++) {
             char *at = out + size * (p * d->out_pixel + v * IC_GROUP);
-            const __m512i r = finish_one(d, acc[p * groups + v], shift);
-            if (d->wide) _mm512_storeu_si512(at, r);
-            else _mm256_storeu_si256((__m256i *)at, _mm512_cvtepi32_epi16(r));
+            const Ints r = finish(d, (Ints)acc[p * groups + v], by);
+            if (d->wide) _mm512_storeu_si512(at, (__m512i)r);
+            else NARROW(at, r);
         }
     }
 }
@@ -95,7 +125,7 @@ INLINE void tile(const IcDot *d, const int16_t *x, char *out, const int groups, 
             x0 += 4, x3 += 4, x6 += 4, x9 += 4;
         }
     }
-    finish(d, acc, groups, pixels, out);
+    store(d, acc, groups, pixels, out);
 }
 
 /* One group and three taps at stride 1, where neighbouring pixels share their inputs: a broadcast of one input pixel
@@ -126,20 +156,19 @@ static TARGET void slide(const IcDot *d, const int16_t *x, char *out) {
             for (int i = 0; i < 6; i++) base[i] += 4;
         }
     }
-    finish(d, acc, 1, SLIDE / 2, out);
-    finish(d, acc + SLIDE / 2, 1, SLIDE / 2, out + (d->wide ? 4 : 2) * (SLIDE / 2) * d->out_pixel);
+    store(d, acc, 1, SLIDE / 2, out);
+    store(d, acc + SLIDE / 2, 1, SLIDE / 2, out + (d->wide ? 4 : 2) * (SLIDE / 2) * d->out_pixel);
 }
 
 /* The whole row: the largest tile that fits, then smaller ones. */
-#define ROW(G, A, B, C)                                                   \
-    static TARGET void row##G(const IcDot *d, int pixels) {               \
-        const int16_t *x = d->x;                                          \
-        char *out = d->out;                                               \
-        const ptrdiff_t step = (d->wide ? 4 : 2) * d->out_pixel;          \
-        for (; pixels >= A; pixels -= A, x += A * d->x_pixel, out += A * step) tile(d, x, out, G, A); \
-        for (; pixels >= B; pixels -= B, x += B * d->x_pixel, out += B * step) tile(d, x, out, G, B); \
-        for (; pixels >= C; pixels -= C, x += C * d->x_pixel, out += C * step) tile(d, x, out, G, C); \
-        for (; pixels >= 1; pixels -= 1, x += 1 * d->x_pixel, out += 1 * step) tile(d, x, out, G, 1); \
+#define ROW(G, A, B, C)                                  \
+    static TARGET void row##G(const IcDot *d, int pixels) { \
+        const int16_t *x = d->x;                         \
+        char *out = d->out;                              \
+        EACH(A, tile(d, x, out, G, A));                  \
+        EACH(B, tile(d, x, out, G, B));                  \
+        EACH(C, tile(d, x, out, G, C));                  \
+        EACH(1, tile(d, x, out, G, 1));                  \
     }
 ROW(1, 12, 6, 3)
 ROW(2, 12, 6, 3)
@@ -197,7 +226,7 @@ static TARGET void few(const IcDot *d, int pixels) {
     for (int p = 0; p < pixels; p++) {
         __m512i acc[4];
         for (int v = 0; v < 4; v++) acc[v] = _mm512_load_si512(sum + 64 * p + IC_GROUP * v);
-        finish(d, acc, 4, 1, (char *)d->out + (d->wide ? 4 : 2) * p * d->out_pixel);
+        store(d, acc, 4, 1, (char *)d->out + (d->wide ? 4 : 2) * p * d->out_pixel);
     }
 }
 
@@ -216,74 +245,10 @@ static TARGET void dot(const IcDot *d, int groups, int pixels) {
     } else row1(d, pixels);
 }
 
-static TARGET void square(const int16_t *x, int16_t *q, int count, int shift) { ic_square_body(x, q, count, shift); }
-
-/* isqrt. One Newton step brings the 14-bit estimate of 1 / sqrt(n) to a relative error below 2^-21, so n times it, made
- * smaller by 2^-19, is below the true root (itself below 2^15) by less than 1: its floor is right or one too small, and
- * one comparison says which: n - r * r > 2 * r. n is at least 1. Whatever bits the estimate has on another processor,
- * the result is the same. */
-INLINE __m512i isqrt(__m512i n) {
-    const __m512 f = _mm512_cvtepi32_ps(n), e = _mm512_rsqrt14_ps(f), r0 = _mm512_mul_ps(f, e);
-    const __m512 half = _mm512_mul_ps(e, _mm512_set1_ps(0.5f));
-    const __m512 step = _mm512_fnmadd_ps(r0, half, _mm512_set1_ps(0.5f - 0x1p-19f));
-    const __m512i r = _mm512_cvttps_epi32(_mm512_fmadd_ps(r0, step, r0));
-    const __m512i rest = _mm512_sub_epi32(n, _mm512_madd_epi16(r, r)); /* r < 2^15: the low halves give r * r */
-    const __mmask16 low = _mm512_cmpgt_epi32_mask(rest, _mm512_add_epi32(r, r));
-    return _mm512_mask_add_epi32(r, low, r, _mm512_set1_epi32(1));
-}
-
-/* floor(k / r). Quotients below 2^19: the float quotient, its relative error below 2^-22, made smaller by 2^-21, is
- * below the true one by less than 1; the remainder corrects it. Else in double, where truncation is exact: a quotient
- * that is no integer is at least 2^-15 from one, the rounding below 2^-22. */
-INLINE __m512i divide(__m512i k, __m512i r, int small) {
-    if (small) {
-        const __m512 d = _mm512_cvtepi32_ps(r), e = _mm512_rcp14_ps(d);
-        const __m512 f = _mm512_fmadd_ps(e, _mm512_fnmadd_ps(d, e, _mm512_set1_ps(1.0f - 0x1p-21f)), e);
-        const __m512i q = _mm512_cvttps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(k), f));
-        const __m512i rest = _mm512_sub_epi32(k, _mm512_mullo_epi32(q, r));
-        return _mm512_mask_add_epi32(q, _mm512_cmpge_epi32_mask(rest, r), q, _mm512_set1_epi32(1));
-    }
-    const __m256i k1 = _mm512_extracti32x8_epi32(k, 1), r1 = _mm512_extracti32x8_epi32(r, 1);
-    const __m512d a = _mm512_div_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(k)),
-                                    _mm512_cvtepi32_pd(_mm512_castsi512_si256(r)));
-    const __m512d b = _mm512_div_pd(_mm512_cvtepi32_pd(k1), _mm512_cvtepi32_pd(r1));
-    return _mm512_inserti32x8(_mm512_castsi256_si512(_mm512_cvttpd_epi32(a)), _mm512_cvttpd_epi32(b), 1);
-}
-
-INLINE void roots_at(const IcRoots *g, const int c, const int inverse, const int small) {
-    const __m512i lo = _mm512_set1_epi32(g->lo), hi = _mm512_set1_epi32(g->hi);
-    const __m512i shift = _mm512_loadu_si512(g->shift + c), half = _mm512_loadu_si512(g->half + c);
-    const __m512i numerator = _mm512_loadu_si512(g->numerator + c);
-    const int32_t *norm = g->norm + c;
-    const int16_t *x = g->x + c;
-    int16_t *out = g->out + c;
-    for (int p = g->pixels; p > 0; p--, norm += g->norm_pixel, x += g->x_pixel, out += g->out_pixel) {
-        const __m512i r = isqrt(_mm512_loadu_si512(norm));
-        const __m512i v = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)x));
-        /* A root is below 2^15: its high half is 0, and the low halves give the product. */
-        const __m512i product =
-            inverse ? _mm512_madd_epi16(v, r) : _mm512_mullo_epi32(v, divide(numerator, r, small));
-        __m512i y = _mm512_srav_epi32(_mm512_add_epi32(product, half), shift);
-        y = _mm512_min_epi32(_mm512_max_epi32(y, lo), hi);
-        _mm256_storeu_si256((__m256i *)out, _mm512_cvtepi32_epi16(y));
-    }
-}
-
-static TARGET void roots(const IcRoots *g) {
-    int c = 0;
-    for (; c + 16 <= g->channels; c += 16) {
-        if (g->inverse) roots_at(g, c, 1, 1);
-        else if (g->small) roots_at(g, c, 0, 1);
-        else roots_at(g, c, 0, 0);
-    }
-    ic_roots_tail(g, c);
-}
-
-static TARGET void add(const IcPair *g) { IC_PAIR_BODY(g, ic_sum); }
-/* IC_PAIR_BODY of ic_product, whose look-up gcc does not turn into a gather. */
+/* gate_plain, whose look-up gcc does not turn into a gather. */
 static TARGET void gate(const IcPair *g) {
     if (!g->out16 || g->channels % 16) {
-        IC_PAIR_BODY(g, ic_product);
+        gate_plain(g);
         return;
     }
     const __m512i lo = _mm512_set1_epi32(g->lo), hi = _mm512_set1_epi32(g->hi), zero = _mm512_setzero_si512();
@@ -300,16 +265,7 @@ static TARGET void gate(const IcPair *g) {
             _mm256_storeu_si256((__m256i *)(g->out16 + at), _mm512_cvtepi32_epi16(y));
         }
 }
-static TARGET void index_of(int32_t *v, int count, const int32_t *threshold, int thresholds) {
-    ic_index_body(v, count, threshold, thresholds);
-}
 
-#define VECTOR 64
-#define FINISH(d, v, shift) finish_one(d, (__m512i)(v), _mm512_loadu_si512(shift))
-#define NARROW(at, v) _mm256_storeu_si256((__m256i *)(at), _mm512_cvtepi32_epi16((__m512i)(v)))
-#include "flow_rows.h"
-#include "tiles.h"
-
-const IcIsa ic_avx512vnni = {"avx512vnni", 64, 0, supported, dot, square, roots, add, gate, index_of,
-                            tile_in, tile_out, &flow_loops};
+const IcIsa ic_avx512vnni = {"avx512vnni",        64,           0, supported, dot, .roots = roots, .tile_in = tile_in,
+                             .tile_out = tile_out, .gate = gate, LOOPS};
 #endif

@@ -1,7 +1,6 @@
 /* The scalar set: plain C, integers only, the truth that every other set is compared with. */
-#include <string.h>
-
-#include "kernels.h"
+#define TARGET
+#include "isa/loops.h"
 
 static int supported(void) { return 1; }
 
@@ -37,19 +36,8 @@ static void dot(const IcDot *d, int groups, int pixels) {
         }
 }
 
-static void square(const int16_t *x, int16_t *q, int count, int shift) { ic_square_body(x, q, count, shift); }
-
-static void roots(const IcRoots *g) { ic_roots_tail(g, 0); }
-
-static void add(const IcPair *g) { IC_PAIR_BODY(g, ic_sum); }
-static void gate(const IcPair *g) { IC_PAIR_BODY(g, ic_product); }
-static void index_of(int32_t *v, int count, const int32_t *threshold, int thresholds) {
-    ic_index_body(v, count, threshold, thresholds);
-}
-
-#define TARGET
-#include "flow_rows.h"
+static void roots(const IcRoots *g) { roots_from(g, 0); }
 
 /* Without Winograd: the plain sum over all taps is what the others are compared with. */
-const IcIsa ic_scalar = {"scalar", IC_GROUP, 1,    supported, dot,  square, roots,
-                         add,      gate,     index_of, NULL,  NULL, &flow_loops};
+const IcIsa ic_scalar = {"scalar",   .lanes = IC_GROUP, .planar = 1,        .supported = supported,
+                         .dot = dot, .roots = roots,    .gate = gate_plain, LOOPS};

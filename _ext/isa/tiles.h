@@ -1,16 +1,8 @@
-/* The two tile functions of winograd.h, in vectors of VECTOR bytes: a template that each instruction set includes.
- *
- * Define before: TARGET (the functions' attribute), VECTOR (bytes of a register), FINISH(d, v, shift) (a vector of sums,
- * bias included, as int32 values requantised and clamped for `dot`), and NARROW(at, v) (stores such a vector as int16).
- * Vector types are GCC's and Clang's own, so that one text serves every set; all arithmetic on sums is unsigned: it wraps.
- */
-#include "winograd.h"
+/* The two tile functions of Winograd convolutions (rows/winograd.h): a template that vector.h includes for each set. All
+ * arithmetic on sums is unsigned: it wraps. */
 
 typedef int16_t Half __attribute__((vector_size(VECTOR), aligned(2), may_alias));
-typedef uint32_t Word __attribute__((vector_size(VECTOR), aligned(4), may_alias));
-typedef int32_t Signed __attribute__((vector_size(VECTOR), aligned(4), may_alias));
-enum { HALVES = VECTOR / 2, WORDS = VECTOR / 4 };
-#define TILES static inline TARGET __attribute__((always_inline))
+enum { HALVES = VECTOR / 2 };
 
 #define AT(p) (*(const Half *)(p))
 
@@ -21,7 +13,7 @@ enum { HALVES = VECTOR / 2, WORDS = VECTOR / 4 };
     ((out)[1] = (d) - (c) - 2 * (b), (out)[2] = (d) - (c) + 2 * ((b) - (c)), (out)[3] = (d) - (b), \
      (out)[0] = (out)[3] + 2 * ((a) - (c)), (out)[4] = (e) - (c) + 2 * ((b) - (d)))
 
-TILES void spread(const int16_t *const *row, ptrdiff_t column, int channels, const int across, int16_t *v,
+INLINE void spread(const int16_t *const *row, ptrdiff_t column, int channels, const int across, int16_t *v,
                   ptrdiff_t plane) {
     const int columns = across + 2;
     int c = 0;
@@ -64,7 +56,7 @@ static TARGET void tile_in(const int16_t *const *row, ptrdiff_t column, int chan
 }
 
 /* 2 y or 6 y of one row of products. */
-TILES void gather(const int32_t *const *m, const int across, int l, Word *y) {
+INLINE void gather(const int32_t *const *m, const int across, int l, Word *y) {
     const Word m0 = *(const Word *)(m[0] + l), m1 = *(const Word *)(m[1] + l), m2 = *(const Word *)(m[2] + l);
     const Word m3 = *(const Word *)(m[3] + l);
     if (across == 2) {
@@ -75,7 +67,7 @@ TILES void gather(const int32_t *const *m, const int across, int l, Word *y) {
     y[0] = m0 + three + m2 + m3, y[1] = three - m2 + two, y[2] = three + m2 + more + more;
 }
 
-TILES void tiles(const struct IcTiles *g, const int across) {
+INLINE void tiles(const IcTiles *g, const int across) {
     const int outputs = 2 * across, lanes = g->lanes, first = g->first, last = g->last; /* no store can change a copy */
     const ptrdiff_t offset = g->offset;
     const IcDot d = *g->d;
@@ -84,7 +76,7 @@ TILES void tiles(const struct IcTiles *g, const int across) {
     for (int k = 0; k < IC_DOWN * (across + 2); k++) m[k] = g->m[k];
     for (int t = 0; t < g->tiles; t++, y += outputs * lanes) {
         char *const *out = g->out + t * IC_OUTPUTS;
-        for (int l = 0; l < lanes; l += WORDS) {
+        for (int l = 0; l < lanes; l += LANES) {
             Word r[IC_DOWN][3], s[IC_OUTPUTS];
 #pragma GCC unroll 4
             for (int i = 0; i < IC_DOWN; i++) gather(m + i * (across + 2), across, l, r[i]);
@@ -96,27 +88,28 @@ TILES void tiles(const struct IcTiles *g, const int across) {
 #pragma GCC unroll 6
             for (int k = 0; k < outputs; k++) {
                 if (across == 3) s[k] *= 0xaaaaaaabu; /* the inverse of 3 */
-                s[k] = (Word)((Signed)s[k] >> 2);
+                s[k] = (Word)((Ints)s[k] >> 2);
                 Word *sum = (Word *)(y + k * lanes + l);
                 if (!first) s[k] += *sum;
                 if (!last) *sum = s[k];
             }
             if (!last) continue;
             const Word bias = *(const Word *)(d.bias + l);
+            const Ints by = SHIFTS(d.shift + l);
 #pragma GCC unroll 6
             for (int k = 0; k < outputs; k++) {
                 if (!out[k]) continue;
                 char *at = out[k] + offset;
-                const Word value = (Word)FINISH(&d, s[k] + bias, d.shift + l);
+                const Word value = (Word)finish(&d, (Ints)(s[k] + bias), by);
                 if (d.wide) *(Word *)((int32_t *)at + l) = value;
-                else NARROW((int16_t *)at + l, value);
+                else NARROW((int16_t *)at + l, (Ints)value);
             }
         }
         for (int k = 0; k < IC_DOWN * (across + 2); k++) m[k] += g->m_tile[k];
     }
 }
 
-static TARGET void tile_out(const struct IcTiles *g) {
+static TARGET void tile_out(const IcTiles *g) {
     if (g->across == 2) tiles(g, 2);
     else tiles(g, 3);
 }

@@ -4,7 +4,7 @@
  * V8 hands out on x86; tiles of 10 or 12 accumulators are slower there. The 16 lanes of a block are two such tiles.
  * A module with these instructions is refused whole by a machine without them, so there is nothing to detect here.
  */
-#include "kernels.h"
+#include "core/isa.h"
 
 #ifdef IC_WASM
 #include <wasm_simd128.h>
@@ -26,19 +26,31 @@ INLINE v128_t shift_right(v128_t v, v128_t by) {
     return wasm_i32x4_shuffle(wasm_i64x2_shl(low, 1), wasm_i64x2_shl(high, 1), 1, 3, 5, 7);
 }
 
-INLINE v128_t clamp(v128_t v, int32_t lo, int32_t hi) {
-    return wasm_i32x4_min(wasm_i32x4_max(v, wasm_i32x4_splat(lo)), wasm_i32x4_splat(hi));
+/* floor(k / r), in double, where truncation is exact: a quotient that is no integer is at least 2^-15 from one, and the
+ * rounding of a quotient up to 2^30 is below 2^-22. */
+INLINE v128_t divide(v128_t k, v128_t r, int small) {
+    (void)small;
+    const v128_t k1 = wasm_i32x4_shuffle(k, k, 2, 3, 2, 3), r1 = wasm_i32x4_shuffle(r, r, 2, 3, 2, 3);
+    const v128_t a = wasm_f64x2_div(wasm_f64x2_convert_low_i32x4(k), wasm_f64x2_convert_low_i32x4(r));
+    const v128_t b = wasm_f64x2_div(wasm_f64x2_convert_low_i32x4(k1), wasm_f64x2_convert_low_i32x4(r1));
+    return wasm_i32x4_shuffle(wasm_i32x4_trunc_sat_f64x2_zero(a), wasm_i32x4_trunc_sat_f64x2_zero(b), 0, 1, 4, 5);
 }
 
-INLINE v128_t finish(const IcDot *d, v128_t acc, v128_t by) {
-    v128_t r = clamp(shift_right(acc, by), d->lo, d->hi);
-    if (d->slope) {
-        const v128_t product = wasm_i32x4_mul(r, wasm_i32x4_splat(d->slope));
-        const v128_t leaky = wasm_i32x4_shr(wasm_i32x4_add(product, wasm_i32x4_splat(1 << 15)), 16);
-        r = wasm_v128_bitselect(leaky, r, wasm_i32x4_shr(r, 31));
-    }
-    return r;
-}
+#define TARGET
+#define VECTOR 16
+#define SHIFTS(at) ((Ints)factor(wasm_v128_load(at)))
+#define SHIFT(v, by) ((Ints)shift_right((v128_t)(v), (v128_t)(by)))
+#define CLAMP(v, lo, hi) \
+    ((Ints)wasm_i32x4_min(wasm_i32x4_max((v128_t)(v), wasm_i32x4_splat(lo)), wasm_i32x4_splat(hi)))
+#define NEGATIVE(v, a, b) ((Ints)wasm_v128_bitselect((v128_t)(a), (v128_t)(b), (v128_t)((v) >> 31)))
+#define NARROW(at, v) wasm_v128_store64_lane(at, wasm_i16x8_narrow_i32x4((v128_t)(v), (v128_t)(v)), 0)
+#define WIDEN(at) ((Ints)wasm_i32x4_load16x4(at))
+#define ESTIMATE(n) ((Ints)wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_mul( \
+    wasm_f32x4_sqrt(wasm_f32x4_convert_i32x4((v128_t)(n))), wasm_f32x4_splat(1.0f - 0x1p-20f))))
+#define QUOTIENT(k, r, small) ((Ints)divide((v128_t)(k), (v128_t)(r), small))
+#define PRODUCT15(x, m) ((Ints)((Word)(x) * (Word)(m)))
+#include "isa/loops.h"
+#include "isa/vector.h"
 
 INLINE void tile(const IcDot *d, const int16_t *x, int lane, char *out, const int pixels) {
     v128_t acc[4][2];
@@ -60,10 +72,10 @@ INLINE void tile(const IcDot *d, const int16_t *x, int lane, char *out, const in
             }
         }
     }
-    const v128_t by0 = factor(wasm_v128_load(d->shift + lane)), by1 = factor(wasm_v128_load(d->shift + lane + 4));
+    const Ints by0 = SHIFTS(d->shift + lane), by1 = SHIFTS(d->shift + lane + 4);
 #pragma GCC unroll 4
     for (int p = 0; p < pixels; p++) {
-        const v128_t a = finish(d, acc[p][0], by0), b = finish(d, acc[p][1], by1);
+        const v128_t a = (v128_t)finish(d, (Ints)acc[p][0], by0), b = (v128_t)finish(d, (Ints)acc[p][1], by1);
         char *at = out + (d->wide ? 4 : 2) * (p * d->out_pixel + lane);
         if (d->wide) wasm_v128_store(at, a), wasm_v128_store(at + 16, b);
         else wasm_v128_store(at, wasm_i16x8_narrow_i32x4(a, b));
@@ -73,62 +85,11 @@ INLINE void tile(const IcDot *d, const int16_t *x, int lane, char *out, const in
 static void dot(const IcDot *d, int groups, int pixels) {
     const int16_t *x = d->x;
     char *out = d->out;
-    const ptrdiff_t step = (d->wide ? 4 : 2) * d->out_pixel;
     (void)groups; /* always one */
-    for (; pixels >= 4; pixels -= 4, x += 4 * d->x_pixel, out += 4 * step)
-        for (int lane = 0; lane < IC_GROUP; lane += 8) tile(d, x, lane, out, 4);
-    for (; pixels >= 1; pixels -= 1, x += 1 * d->x_pixel, out += 1 * step)
-        for (int lane = 0; lane < IC_GROUP; lane += 8) tile(d, x, lane, out, 1);
+    EACH(4, for (int lane = 0; lane < IC_GROUP; lane += 8) tile(d, x, lane, out, 4));
+    EACH(1, for (int lane = 0; lane < IC_GROUP; lane += 8) tile(d, x, lane, out, 1));
 }
 
-static void square(const int16_t *x, int16_t *q, int count, int shift) { ic_square_body(x, q, count, shift); }
-
-/* A float estimate made smaller by 2^-20 is below the true root (itself below 2^15) by less than 1: its floor is right
- * or one too small, and one comparison says which. */
-INLINE v128_t isqrt(v128_t n) {
-    const v128_t root = wasm_f32x4_sqrt(wasm_f32x4_convert_i32x4(n));
-    const v128_t r = wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_mul(root, wasm_f32x4_splat(1.0f - 0x1p-20f)));
-    const v128_t rest = wasm_i32x4_sub(n, wasm_i32x4_mul(r, r));
-    return wasm_i32x4_sub(r, wasm_i32x4_gt(rest, wasm_i32x4_add(r, r))); /* a mask is -1 */
-}
-
-/* floor(k / r), in double, where truncation is exact: a quotient that is no integer is at least 2^-15 from one, and the
- * rounding of a quotient up to 2^30 is below 2^-22. */
-INLINE v128_t divide(v128_t k, v128_t r) {
-    const v128_t k1 = wasm_i32x4_shuffle(k, k, 2, 3, 2, 3), r1 = wasm_i32x4_shuffle(r, r, 2, 3, 2, 3);
-    const v128_t a = wasm_f64x2_div(wasm_f64x2_convert_low_i32x4(k), wasm_f64x2_convert_low_i32x4(r));
-    const v128_t b = wasm_f64x2_div(wasm_f64x2_convert_low_i32x4(k1), wasm_f64x2_convert_low_i32x4(r1));
-    return wasm_i32x4_shuffle(wasm_i32x4_trunc_sat_f64x2_zero(a), wasm_i32x4_trunc_sat_f64x2_zero(b), 0, 1, 4, 5);
-}
-
-static void roots(const IcRoots *g) {
-    int c = 0;
-    for (; c + 4 <= g->channels; c += 4) {
-        const v128_t by = factor(wasm_v128_load(g->shift + c)), half = wasm_v128_load(g->half + c);
-        const v128_t numerator = wasm_v128_load(g->numerator + c);
-        for (int p = 0; p < g->pixels; p++) {
-            v128_t m = isqrt(wasm_v128_load(g->norm + p * g->norm_pixel + c));
-            if (!g->inverse) m = divide(numerator, m);
-            const v128_t x = wasm_i32x4_load16x4(g->x + p * g->x_pixel + c);
-            const v128_t y = clamp(shift_right(wasm_i32x4_add(wasm_i32x4_mul(x, m), half), by), g->lo, g->hi);
-            wasm_v128_store64_lane(g->out + p * g->out_pixel + c, wasm_i16x8_narrow_i32x4(y, y), 0);
-        }
-    }
-    ic_roots_tail(g, c);
-}
-
-static void add(const IcPair *g) { IC_PAIR_BODY(g, ic_sum); }
-static void gate(const IcPair *g) { IC_PAIR_BODY(g, ic_product); }
-static void index_of(int32_t *v, int count, const int32_t *threshold, int thresholds) {
-    ic_index_body(v, count, threshold, thresholds);
-}
-
-#define TARGET
-#define VECTOR 16
-#define FINISH(d, v, shift) finish(d, (v128_t)(v), factor(wasm_v128_load(shift)))
-#define NARROW(at, v) wasm_v128_store64_lane(at, wasm_i16x8_narrow_i32x4((v128_t)(v), (v128_t)(v)), 0)
-#include "tiles.h"
-
-const IcIsa ic_wasm = {"simd128", IC_GROUP, 0, supported, dot, square, roots, add, gate, index_of,
-                            tile_in, tile_out, NULL};
+const IcIsa ic_wasm = {"simd128", IC_GROUP, 0, supported, dot, .roots = roots, .tile_in = tile_in, .tile_out = tile_out,
+                       .gate = gate_plain, LOOPS};
 #endif

@@ -26,24 +26,17 @@
  * u is zero at whole positions, and those are skipped: 63 products in place of 150 for 2x3 outputs of a 5x5 stride-2
  * convolution or its transpose.
  */
-#ifndef INTCODEC_WINOGRAD_H
-#define INTCODEC_WINOGRAD_H
+#ifndef INTCODEC_ROWS_WINOGRAD_H
+#define INTCODEC_ROWS_WINOGRAD_H
 
-#include "kernels.h"
+#include "rows/conv.h"
 
-/* Rows and columns of a tile's window, products and outputs: at most. */
-enum { IC_DOWN = 4, IC_ACROSS = 5, IC_POSITIONS = IC_DOWN * IC_ACROSS, IC_OUTPUTS = 6 };
-
-/* What a batch of tiles becomes in one block of lanes, from the products of one part. */
-struct IcTiles {
-    int across, tiles, lanes;             /* across: outputs of a tile's row, 2 or 3 */
-    const int32_t *m[IC_POSITIONS];       /* the first tile's products, [lanes] */
-    ptrdiff_t m_tile[IC_POSITIONS];       /* to the next tile's */
-    int32_t *y;                           /* [tiles][2 * across][lanes]: sums of the parts before */
-    int first, last;                      /* part: y is not read; y is not written, but `out` */
-    const IcDot *d;                       /* bias, shift, range and type of what goes to `out` */
-    char *const *out;                     /* [tiles][IC_OUTPUTS]: where `offset` bytes are added; NULL: no such output */
-    ptrdiff_t offset;
-};
+/* Set conv->across to the outputs across a tile, 2 or 3, if a convolution can be computed in tiles, every bit the same,
+ * and is worth it; else to 0. Sets conv->parted. */
+void ic_winograd_choose(const IcRow *row, IcConv *conv, const IcKernel *k);
+IcPacker ic_winograd_pack;
+size_t ic_winograd_scratch(const IcRow *row);
+/* Compute the blocks [b0, b1) of a strip. */
+void ic_winograd_run(const IcRow *row, const IcStrip *s, int b0, int b1);
 
 #endif

@@ -12,7 +12,7 @@
 
 #include "core/row.h"
 
-enum { IC_MAX_ROWS = 4096, IC_MAX_SIDE = 1 << 24, IC_MAX_THREADS = 256 };
+enum { IC_MAX_SIDE = 1 << 24, IC_MAX_THREADS = 256 };
 
 typedef struct {
     const IcIsa *isa;
@@ -24,7 +24,7 @@ typedef struct {
 /* What is returned instead of NULL where there is not enough memory. */
 extern const char ic_no_memory[];
 
-/* A graph without rows; NULL without memory. The inputs are copied. */
+/* A graph without rows, for up to `rows` of them; NULL without memory. The inputs, which ic_tensor_fits, are copied. */
 IcGraph *ic_graph_new(const IcIsa *isa, const IcTensor *inputs, int count, int rows);
 void ic_graph_free(IcGraph *g);
 
@@ -33,8 +33,8 @@ void ic_graph_free(IcGraph *g);
 const char *ic_graph_add(IcGraph *g, const IcRowKind *kind, const int *inputs, const int32_t *numbers,
                          const IcArray *arrays);
 
-/* Set size[t] to {height, width} of every tensor: NULL, or why a row does not take inputs of this size. */
-const char *ic_graph_sizes(const IcGraph *g, int height, int width, int (*size)[2]);
+/* Set size[t] to that of every tensor: NULL, or why a row does not take inputs of this size. */
+const char *ic_graph_sizes(const IcGraph *g, int height, int width, IcSize *size);
 
 /* A workspace belongs to one call at a time; it grows and is used again. */
 typedef struct IcWorkspace IcWorkspace;

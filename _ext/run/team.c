@@ -1,6 +1,6 @@
 /* A team of pthreads that lives for one call. Creating a thread costs some 20 us, a call milliseconds; in exchange
  * nothing outlives the call, so fork, interpreter exit and engines in many threads need no care. */
-#include "team.h"
+#include "run/team.h"
 
 #if defined(_WIN32) || defined(__STDC_NO_ATOMICS__) || (defined(__wasm__) && !defined(__wasm_atomics__))
 

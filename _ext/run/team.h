@@ -1,6 +1,6 @@
 /* Threads of one call: work items handed out by a counter, and a barrier between the jobs. */
-#ifndef INTCODEC_TEAM_H
-#define INTCODEC_TEAM_H
+#ifndef INTCODEC_RUN_TEAM_H
+#define INTCODEC_RUN_TEAM_H
 
 typedef struct IcTeam IcTeam;
 

@@ -1,4 +1,4 @@
-"""The native engine: the compiled int16 kernels of _ext/kernels behind the same interface as the reference engine.
+"""The native engine: the compiled core of _ext behind the same interface as the reference engine.
 
 What may live here: choosing the instruction set, handing a `Network` to C once, checking what a caller passes in. No
 arithmetic: it is all in C, and equal to docs/arithmetic.md to the bit for every instruction set, thread count, picture
@@ -23,15 +23,7 @@ from intcodec.base.integers import IntArray
 from intcodec.engines.columns import Columns, Stretch
 from intcodec.engines.reference import check_input
 from intcodec.network.graph import Graph, Network
-from intcodec.rows.add import Add
-from intcodec.rows.concat import Concat
-from intcodec.rows.conv import Conv
-from intcodec.rows.gate import Gate
-from intcodec.rows.gdn import Gdn
-from intcodec.rows.rescale import Rescale
-from intcodec.rows.row import Row, TensorSpec
-from intcodec.rows.scale_index import ScaleIndex
-from intcodec.rows.scale_space import ScaleSpace
+from intcodec.rows.row import TensorSpec
 
 MAX_THREADS = 256
 #: Wished bytes of row windows: what the second-level cache and a slice of the third hold, per thread.
@@ -82,10 +74,9 @@ class NativeEngine:
             name: [(s.name, s.channels, s.dtype) for s in graph.specs().values()]
             for name, graph in network.graphs.items()
         }
-        streamed = {name: graph for name, graph in network.graphs.items() if not graph.whole}
         self._packed: dict[str, Any] = {}
         self._packing = Lock()
-        self._columns = {name: Columns(graph) for name, graph in streamed.items()}
+        self._columns = {name: Columns(graph) for name, graph in network.graphs.items()}
         self._core = {
             name: c.core(self._workspace[name]) if core is None else -(-core // c.unit) * c.unit
             for name, c in self._columns.items()
@@ -130,8 +121,6 @@ class NativeEngine:
         if any(x.shape[:2] != (height, width) for x in given):
             shapes = {s.name: x.shape[:2] for s, x in zip(description.inputs, given, strict=True)}
             raise InputError(f"graph {graph}: inputs differ in size: {shapes}")
-        if description.whole:
-            return self._run_whole(description, given, wanted)
         native = self._native(graph)
         try:
             sizes = native.out_sizes(height, width)
@@ -142,7 +131,8 @@ class NativeEngine:
         dtypes = {name: dtype for name, _, dtype in tensors}
         new = [name for name in wanted if name not in made]
         made.update({name: np.empty(shapes[name], dtypes[name]) for name in new})
-        stretches = list(self._columns[graph].stretches(width, self._core[graph]))
+        core = width if description.whole else self._core[graph]
+        stretches = list(self._columns[graph].stretches(width, core))
         if len(stretches) == 1:
             native.run([made.get(name) for name, _, _ in tensors], self._workspace[graph], self.threads)
             return {name: made[name] for name in wanted}
@@ -159,22 +149,10 @@ class NativeEngine:
                 _keep(made[name], part[name], stretch, self._columns[graph].scale[name], stretch.end == width)
         return {name: made[name] for name in wanted}
 
-    def _run_whole(self, graph: Graph, given: list[IntArray], wanted: tuple[str, ...]) -> dict[str, IntArray]:
-        """Run a graph whose rows need their whole inputs: scale space and warp."""
-        height, width = given[0].shape[:2]
-        if why := graph.rows[0].refusal(height, width):
-            raise InputError(f"graph {graph.name}: {why}")
-        made, specs = {s.name: x for s, x in zip(graph.inputs, given, strict=True)}, graph.specs()
-        for row in graph.rows:
-            out = made[row.name] = np.empty((height, width, specs[row.name].channels), np.int16)
-            function = _native.scale_space if isinstance(row, ScaleSpace) else _native.warp
-            function(self.isa, *(made[name] for name in row.inputs), out, self.threads)
-        return {name: made[name] for name in wanted}
-
 
 def _wished(graph: Graph, threads: int) -> int:
     """Return the bytes of row windows that suit a graph."""
-    weights = sum(row.weight.nbytes for row in graph.rows if isinstance(row, Conv))
+    weights = sum(getattr(row, array).nbytes for row in graph.rows for array in row.arrays)
     return min(max(WORKSPACE_PER_THREAD * threads, WINDOWS_PER_WEIGHT * weights), MAX_WORKSPACE)
 
 
@@ -225,34 +203,14 @@ def _pack(graph: Graph, isa: str) -> Any:
     """Hand a graph's rows to C."""
     specs = graph.specs()
     number = {name: i for i, name in enumerate(specs)}
-    native = _native.NativeGraph(isa, [(s.channels, s.dtype.name) for s in graph.inputs], len(graph.rows))
+    native = _native.NativeGraph(isa, [_range(s) for s in graph.inputs], len(graph.rows))
     for row in graph.rows:
-        _add(native, row, [number[name] for name in row.inputs], specs)
+        sources, scalars = [number[name] for name in row.inputs], {name: getattr(row, name) for name in row.scalars}
+        made = native.add(row.kind, sources, scalars, {a: np.ascontiguousarray(getattr(row, a)) for a in row.arrays})
+        if made != _range(specs[row.name]):
+            raise InputError(f"graph {graph.name}: row {row.name} has range {made} in C, {_range(specs[row.name])} here")
     return native
 
 
-def _add(native: Any, row: Row, sources: list[int], specs: Mapping[str, TensorSpec]) -> None:
-    src, dtype = sources[0], specs[row.name].dtype.name
-    if isinstance(row, Conv):
-        arrays = _dense(row.weight, row.bias, row.shift)
-        reach = max(abs(specs[row.input].lo), abs(specs[row.input].hi))
-        native.add_conv(src, dtype, *arrays, row.pad, row.stride, row.upsample, row.slope, row.lo, row.hi, reach)
-    elif isinstance(row, Gdn):
-        arrays = _dense(row.gamma, row.beta, row.numerator, row.shift)
-        native.add_gdn(src, dtype, *arrays, row.square_shift, row.inverse, row.lo, row.hi)
-    elif isinstance(row, Rescale):
-        native.add_rescale(src, dtype, *_dense(row.shift), row.magnitude, row.lo, row.hi)
-    elif isinstance(row, Concat):
-        native.add_concat(*sources, dtype)
-    elif isinstance(row, Add):
-        native.add_add(*sources, dtype, *_dense(row.input_shift, row.other_shift, row.shift), row.lo, row.hi)
-    elif isinstance(row, Gate):
-        native.add_gate(*sources, dtype, *_dense(row.table), specs[row.other].lo, *_dense(row.shift), row.lo, row.hi)
-    elif isinstance(row, ScaleIndex):
-        native.add_index(src, dtype, *_dense(row.thresholds))
-    else:
-        raise InputError(f"the native engine cannot stream row {row.name!r}")
-
-
-def _dense(*arrays: IntArray) -> tuple[IntArray, ...]:
-    return tuple(np.ascontiguousarray(a) for a in arrays)
+def _range(spec: TensorSpec) -> tuple[int, int, int]:
+    return spec.channels, spec.lo, spec.hi
