@@ -1,7 +1,7 @@
-/* Fuzz target: scale space and warp of the native kernels.
+/* Fuzz target: scale space and warp of the compiled core.
  *
- * A picture, a motion and a volume come from the input: any size, alignment and values that _ext/native.pyx and the
- * ranges of a network let through. Arrays have exactly the sizes that they would have there. Then, for every instruction
+ * A picture, a motion and a volume come from the input: any size, alignment and values that the core and the ranges of
+ * a network let through. Arrays have exactly the sizes that they would have there. Then, for every instruction
  * set of this machine and a number of threads that the input names:
  *
  *     no step outside a buffer, no undefined arithmetic
@@ -10,8 +10,8 @@
  *     no value leaves the range of what it is made of
  *     a motion of zero at the sharpest level gives the pixel back
  */
-#include "flow.h"
 #include "input.h"
+#include "run/graph.h"
 
 enum {
     MAX_PIXELS = 1 << 13,
@@ -138,14 +138,32 @@ static void still_is_still(const int16_t *x, const int32_t *motion, const int16_
             REQUIRE(!memcmp(made + i * C, x + i * C, C * sizeof *x));
 }
 
+/* Run a graph of the last `rows` of a scale space and its warp; tensors are `first`, the motion, and what is made. */
+static void run_rows(const IcIsa *isa, const Shape *s, int rows, IcTensor first, void *const *tensors, int threads) {
+    static const int sources[2][2] = {{0, 1}, {2, 1}}; /* of a warp alone, and of one behind a scale space */
+    const IcTensor inputs[2] = {first, {C, -REACH, REACH}};
+    IcGraph *g = ic_graph_new(isa, inputs, 2, rows);
+    IcWorkspace *w = ic_workspace_new();
+    IcRun call = {.budget = 1, .threads = fuzz_threads ? fuzz_threads : threads};
+    REQUIRE(g && w);
+    if (rows == 2) REQUIRE(!ic_graph_add(g, ic_row_find("scale_space"), sources[0], NULL, NULL));
+    REQUIRE(!ic_graph_add(g, ic_row_find("warp"), sources[rows - 1], NULL, NULL));
+    REQUIRE(!ic_graph_run(g, w, s->h, s->w, tensors, &call));
+    ic_workspace_free(w);
+    ic_graph_free(g);
+}
+
 /* The scale space of x, its samples, and samples of another volume, on one instruction set. */
-static void run(const IcIsa *isa, const Shape *s, const int16_t *x, const int32_t *motion, const int16_t *other,
-                int threads, int odd, Array made[3]) {
+static void run(const IcIsa *isa, const Shape *s, void *x, void *motion, void *other, int threads, int odd,
+                Array made[3]) {
     made[0] = array(s->pixels * PIXEL, sizeof(int16_t), odd);
     made[1] = array(s->pixels * C, sizeof(int16_t), odd), made[2] = array(s->pixels * C, sizeof(int16_t), odd);
-    REQUIRE(!ic_scale_space(isa, x, s->h, s->w, made[0].at, threads));
-    ic_warp(isa, made[0].at, motion, s->h, s->w, made[1].at, threads);
-    ic_warp(isa, other, motion, s->h, s->w, made[2].at, threads);
+    run_rows(isa, s, 2, (IcTensor){C, s->lo, s->hi}, (void *[]){x, motion, made[0].at, made[1].at}, threads);
+    const Array hidden = array(s->pixels * C, sizeof(int16_t), odd); /* the same without asking for the volume */
+    run_rows(isa, s, 2, (IcTensor){C, s->lo, s->hi}, (void *[]){x, motion, NULL, hidden.at}, threads);
+    REQUIRE(!memcmp(hidden.at, made[1].at, s->pixels * C * sizeof(int16_t)));
+    free(hidden.memory);
+    run_rows(isa, s, 1, (IcTensor){PIXEL, 4 * s->lo, 4 * s->hi}, (void *[]){other, motion, made[2].at}, threads);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -166,12 +184,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int16_t *plain = plain_space(&s, x.at);
     REQUIRE(!memcmp(plain, first[0].at, s.pixels * PIXEL * sizeof *plain));
     free(plain);
+    for (int k = 0; k < 3; k++) fuzz_note(first[k].at, s.pixels * (k ? C : PIXEL) * sizeof(int16_t));
     inside(first[0].at, s.pixels * PIXEL, 4 * s.lo, 4 * s.hi);
     for (int k = 1; k < 3; k++) inside(first[k].at, s.pixels * C, s.lo, s.hi);
     still_is_still(x.at, motion.at, first[1].at, s.pixels);
     const IcIsa *isa;
     for (int i = 0; (isa = ic_isa_at(i)); i++) {
-        if (!isa->supported() || !isa->flow || (isa == &ic_scalar && threads == 1)) continue;
+        if (!isa->supported() || (isa == &ic_scalar && threads == 1)) continue;
         run(isa, &s, x.at, motion.at, volume.at, threads, odd, again);
         for (int k = 0; k < 3; k++) {
             REQUIRE(!memcmp(first[k].at, again[k].at, s.pixels * (k ? C : PIXEL) * sizeof(int16_t)));

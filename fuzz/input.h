@@ -7,6 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* For a driver of the target: threads to use in place of what the input says, where not 0; and a hash of what a machine
+ * of any kind should have made of the inputs so far. */
+int fuzz_threads = 0;
+uint64_t fuzz_hash = 14695981039346656037u;
+
+static inline void fuzz_note(const void *data, size_t size) {
+    for (size_t i = 0; i < size; i++) fuzz_hash = (fuzz_hash ^ ((const uint8_t *)data)[i]) * 1099511628211u;
+}
+
 typedef struct {
     const uint8_t *at, *end;
 } Input;

@@ -25,8 +25,8 @@ for target in "${targets[@]}"; do
             clang $flags -I_ext fuzz/coder.c -o "$build/coder" || exit 2
             command=("$build/coder" -max_len=600) ;;
         graph | flow) # compares inside kernels say nothing about inputs, and cost three quarters of the time
-            clang $flags -fno-sanitize-coverage=trace-cmp -pthread -Wno-unknown-pragmas -I_ext/kernels "fuzz/$target.c" \
-                _ext/kernels/*.c -o "$build/$target" || exit 2
+            clang $flags -fno-sanitize-coverage=trace-cmp -pthread -Wno-unknown-pragmas -I_ext "fuzz/$target.c" \
+                _ext/{core,isa,rows,run}/*.c -o "$build/$target" || exit 2
             command=("$build/$target" -max_len=300) ;;
         streams | clips) command=("$python" fuzz/drive.py "$target" -max_len=2000) ;;
         frames) # few branches in Python tell them apart: without these options only the shortest would be kept
