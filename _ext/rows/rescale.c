@@ -28,14 +28,15 @@ static size_t scratch(const IcRow *row, int width) {
 }
 
 static void line(const IcRow *row, const IcLine *in, IcLine out, int width, void *scratch) {
-    const Rescale *r = row->state;
+    const Rescale r = *(const Rescale *)row->state; /* copies: no store can change them */
+    const IcLine from = *in;
     const int channels = row->to.channels;
     int32_t *values = scratch;
     for (ptrdiff_t at = 0; at < (ptrdiff_t)width * channels; at += channels) {
         for (int c = 0; c < channels; c++) {
-            const int32_t v = ic_get(*in, at + c);
-            const int32_t size = r->magnitude && v < 0 ? (int32_t)(0u - (uint32_t)v) : v;
-            values[c] = ic_rescale(size, r->shift[c], r->lo, r->hi);
+            const int32_t v = ic_get(from, at + c);
+            const int32_t size = r.magnitude && v < 0 ? (int32_t)(0u - (uint32_t)v) : v;
+            values[c] = ic_rescale(size, r.shift[c], r.lo, r.hi);
         }
         ic_put(out, at, values, channels);
     }

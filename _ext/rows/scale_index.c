@@ -24,9 +24,10 @@ static size_t scratch(const IcRow *row, int width) {
 
 static void line(const IcRow *row, const IcLine *in, IcLine out, int width, void *scratch) {
     const int channels = row->to.channels;
+    const IcLine from = *in; /* a copy: no store can change it */
     int32_t *values = scratch;
     for (ptrdiff_t at = 0; at < (ptrdiff_t)width * channels; at += channels) {
-        for (int c = 0; c < channels; c++) values[c] = ic_get(*in, at + c);
+        for (int c = 0; c < channels; c++) values[c] = ic_get(from, at + c);
         row->isa->index(values, channels, row->state, row->to.hi);
         ic_put(out, at, values, channels);
     }
