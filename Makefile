@@ -1,7 +1,7 @@
 # Two commands do all set-up: `make demo` and `make test`. Everything lands in .venv and .venv-peer; `make clean` undoes it.
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check install
-SOURCES = pyproject.toml setup.py $(wildcard _ext/*.pyx _ext/*.h _ext/kernels/*.[ch])
+SOURCES = pyproject.toml setup.py $(wildcard _ext/*.pyx _ext/*.h _ext/*/*.[ch])
 
 .PHONY: demo test test-fast peer models bench web fuzz conformance clean
 

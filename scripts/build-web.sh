@@ -7,9 +7,8 @@ set -euo pipefail
 target=$(realpath -m "${1:-$(dirname "$0")/../web/dist}")
 cd "$(dirname "$0")/.."
 python=${INTCODEC_PYTHON:-.venv/bin/python}
-exports="malloc free ic_isa_find ic_graph_new ic_graph_free ic_graph_input ic_graph_conv ic_graph_gdn ic_graph_rescale
-ic_graph_index ic_graph_concat ic_graph_add ic_graph_gate ic_workspace_new ic_workspace_free ic_graph_run"
-flags="-target wasm32-wasi -mexec-model=reactor -std=c11 -O3 -DNDEBUG -DIC_PROGRESS -I_ext -I_ext/kernels -Wall -Wextra -Werror"
+exports="malloc free ic_isa_find ic_row_find ic_graph_new ic_graph_free ic_graph_add ic_workspace_new ic_workspace_free"
+flags="-target wasm32-wasi -mexec-model=reactor -std=c11 -O3 -DNDEBUG -I_ext -Wall -Wextra -Werror"
 for name in $exports; do flags+=" -Wl,--export=$name"; done
 
 if [ -e "$target" ] && [ ! -e "$target/simd128.wasm" ]; then
@@ -23,7 +22,7 @@ trap 'rm -rf "$new"' EXIT
 build() { # build NAME FLAGS: one module
     # shellcheck disable=SC2086
     "$python" -m ziglang cc $flags ${2:-} -Wl,--strip-all -Wl,-z,stack-size=262144 \
-        _ext/wasm/module.c _ext/kernels/*.c -o "$new/$1.wasm"
+        _ext/wasm/module.c _ext/{core,isa,rows,run}/*.c -o "$new/$1.wasm"
 }
 build scalar
 build simd128 -msimd128
@@ -35,7 +34,7 @@ mkdir "$new/models"
 import sys
 from pathlib import Path
 
-from intcodec import embedded
+from intcodec.modelfile import embedded
 
 for rung in embedded.rungs():
     Path(sys.argv[1], f"{rung.model_id[:16]}.intm").write_bytes(embedded.read(rung))

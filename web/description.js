@@ -16,7 +16,7 @@ const MAX_VECTORS = 64;
 const MAX_VECTOR_SIDE = 256;
 
 /** Per row type: its arrays, its scalar fields. */
-const ROWS = {
+export const ROWS = {
   conv: [["weight", "bias", "shift"], ["lo", "hi", "stride", "pad", "upsample", "slope"]],
   gdn: [["gamma", "beta", "numerator", "shift"], ["square_shift", "lo", "hi", "inverse"]],
   rescale: [["shift"], ["lo", "hi", "magnitude"]],

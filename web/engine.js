@@ -2,10 +2,10 @@
 // is checked, because C trusts its arguments.
 
 import { Tensor } from "./core.js";
+import { ROWS } from "./description.js";
 import { InputError, LimitError } from "./errors.js";
 import { extremes, sizesOf, typeOf } from "./network.js";
 
-const TYPES = { uint8: 0, int16: 1, int32: 2 };
 /** Wished bytes of row windows: what a core's caches hold. */
 const WORKSPACE = 4 << 20;
 /** Values of a tensor's row: the core counts them in 32 bits. */
@@ -61,8 +61,8 @@ export class Engine {
 
   call(packed, graph, tensors, height, width) {
     const addresses = Uint32Array.from(graph.specs.keys(), (key) => tensors[key]?.address ?? 0);
-    const status = this.core.borrow([addresses, new Uint32Array(2)], (data, used) =>
-      this.core.c.ic_graph_run(packed, this.workspace, height, width, data, WORKSPACE, 1, used));
+    const status = this.core.borrow([addresses], (data) =>
+      this.core.c.graph_run(packed, this.workspace, height, width, data, WORKSPACE));
     if (status) throw new LimitError("the picture is too large for the memory that this machine gives a decoder");
   }
 
@@ -71,38 +71,31 @@ export class Engine {
     if (!this.packed.has(graph.name)) {
       const numbers = new Map([...graph.specs.keys()].map((key, i) => [key, i]));
       const { c, instructionSet } = this.core;
-      const handle = this.require(c.ic_graph_new(instructionSet, graph.inputs.length, graph.rows.length));
-      graph.inputs.forEach((spec, i) => c.ic_graph_input(handle, i, spec.channels, TYPES[typeOf(spec)]));
-      for (const row of graph.rows) this.addRow(handle, row, numbers, graph.specs);
+      const inputs = Int32Array.from(graph.inputs.flatMap((spec) => [spec.channels, spec.lo, spec.hi]));
+      const handle = this.require(this.core.borrow([inputs], (specs) =>
+        c.ic_graph_new(instructionSet, specs, graph.inputs.length, graph.rows.length)));
+      for (const row of graph.rows) {
+        this.core.borrow([new TextEncoder().encode(`${row.type}\0`)], (kind) => this.addRow(handle, c.ic_row_find(kind), row, numbers));
+      }
       this.packed.set(graph.name, handle);
     }
     return this.packed.get(graph.name);
   }
 
-  addRow(graph, row, numbers, specs) {
+  addRow(handle, kind, row, numbers) {
     const { c } = this.core;
-    const head = [graph, numbers.get(row.input)];
-    if (row.other !== undefined) head.push(numbers.get(row.other));
-    head.push(TYPES[typeOf(specs.get(row.name))]);
-    const { lo, hi } = row;
-    const source = specs.get(row.input);
-    const reach = Math.max(Math.abs(source.lo), Math.abs(source.hi));
-    const borrow = (names, work) => this.core.borrow(names.map((key) => row[key].data), work);
-    const add = {
-      conv: () => borrow(["weight", "bias", "shift"], (weight, bias, shift) =>
-        this.core.borrow([Int32Array.from(row.pad)], (pad) => c.ic_graph_conv(...head, ...row.weight.shape.slice(0, 3),
-          weight, bias, shift, pad, row.stride, row.upsample, row.slope, lo, hi, reach))),
-      gdn: () => borrow(["gamma", "beta", "numerator", "shift"], (...arrays) =>
-        c.ic_graph_gdn(...head, ...arrays, row.square_shift, Number(row.inverse), lo, hi)),
-      rescale: () => borrow(["shift"], (shift) => c.ic_graph_rescale(...head, shift, Number(row.magnitude), lo, hi)),
-      scale_index: () => borrow(["thresholds"], (thresholds) =>
-        c.ic_graph_index(...head, thresholds, row.thresholds.shape[0])),
-      concat: () => c.ic_graph_concat(...head),
-      add: () => borrow(["input_shift", "other_shift", "shift"], (...shifts) => c.ic_graph_add(...head, ...shifts, lo, hi)),
-      gate: () => borrow(["table", "shift"], (table, shift) =>
-        c.ic_graph_gate(...head, table, row.table.shape[0], specs.get(row.other).lo, shift, lo, hi)),
-    };
-    this.require(add[row.type]() === 0);
+    const [arrays, fields] = ROWS[row.type];
+    const inputs = [row.input, row.other].filter((name) => name !== undefined).map((name) => numbers.get(name));
+    const values = fields.filter((field) => field !== "other").flatMap((field) => row[field]).map(Number);
+    const failed = this.core.borrow(arrays.map((key) => row[key].data), (...addresses) => {
+      const described = arrays.flatMap((key, i) => {
+        const { data, shape } = row[key];
+        return [Math.log2(data.BYTES_PER_ELEMENT), shape.length, ...[...shape, 1, 1, 1, 1].slice(0, 4), addresses[i]];
+      });
+      return this.core.borrow([inputs, values, described].map((list) => Int32Array.from(list)), (...lists) =>
+        c.ic_graph_add(handle, kind, ...lists));
+    });
+    this.require(failed === 0);
   }
 
   require(result) {

@@ -5,14 +5,23 @@
  */
 #include <stdlib.h>
 
-#include "graph.h"
 #include "rangecoder_core.h"
+#include "run/graph.h"
 
 #define EXPORT(name) __attribute__((export_name(#name))) name
 
 __attribute__((import_module("env"), import_name("progress"))) void report(int done, int steps);
 
-void ic_progress(int done, int steps) { report(done, steps); }
+static void progress(void *context, int done, int steps) {
+    (void)context;
+    report(done, steps);
+}
+
+/* Run a graph on one thread; returns 0, or -1 if it cannot be run. */
+int EXPORT(graph_run)(const IcGraph *g, IcWorkspace *w, int height, int width, void *const *data, size_t budget) {
+    IcRun run = {.budget = budget, .threads = 1, .progress = progress};
+    return ic_graph_run(g, w, height, width, data, &run) ? -1 : 0;
+}
 
 /* Rows of a latent's cdfs as the coder reads them. */
 typedef struct {

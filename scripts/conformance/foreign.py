@@ -104,12 +104,12 @@ def extension(name: str) -> Path:
     suffix = next((base / "usr/lib" / python / "lib-dynload").glob("*.so")).name.split(".", 1)[1]
     usr = base / "usr/include"
     include = [f"-I{usr / python}", f"-I{usr}", "-isystem", usr / arch.triple, f"-I{ROOT / '_ext'}"]
-    kernels = sorted((ROOT / "_ext" / "kernels").glob("*.c"))
+    core = [path for folder in ("core", "isa", "rows", "run") for path in sorted((ROOT / "_ext" / folder).glob("*.c"))]
 
     def make(folder: Path) -> None:
-        command = [arch.compiler, *FLAGS, *include, f"-I{ROOT / '_ext' / 'kernels'}"]
+        command = [arch.compiler, *FLAGS, *include]
         do([*command, sources / "rangecoder.c", "-o", folder / f"_rangecoder.{suffix}"], arch.compiler)
-        do([*command, sources / "native.c", *kernels, "-lm", "-o", folder / f"_native.{suffix}"], arch.compiler)
+        do([*command, sources / "native.c", *core, "-lm", "-o", folder / f"_native.{suffix}"], arch.compiler)
 
     files = [*(ROOT / "_ext").rglob("*.[ch]"), *sources.glob("*.c")]
     return fresh(f"{name}/extension", digest(files, suffix, *FLAGS), make)

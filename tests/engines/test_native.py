@@ -8,6 +8,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+import ccore
 import numpy as np
 import pytest
 from randomnet import context_graph, network, random_graph, random_input, residual_graph, small_codec_graph
@@ -17,7 +18,6 @@ from intcodec.engines.columns import Columns
 from intcodec.engines.native import NativeEngine, choose_isa, isa_levels
 from intcodec.engines.reference import ReferenceEngine
 
-KERNELS = Path(__file__).parents[2] / "_ext" / "kernels"
 AVAILABLE = [name for name, here in isa_levels() if here]
 
 
@@ -182,33 +182,39 @@ def test_bad_thread_counts_are_refused(threads: int) -> None:
         NativeEngine(network(small_codec_graph(np.random.default_rng(0))), threads)
 
 
-def build_check(tmp_path: Path, compiler: str, *flags: str) -> Path:
-    """Compile _ext/kernels/check/check.c with all kernels; skip if this compiler cannot link it."""
+#: Fuzz targets that compare instruction sets, and how many random inputs of each are run.
+TARGETS = {"graph": 1500, "flow": 80}
+
+
+def built(tmp_path: Path, compiler: str, *flags: str) -> dict[str, Path]:
+    """Compile programs that run the targets on random inputs; skip if this compiler cannot link them."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no {compiler}")
+    tmp_path.mkdir(exist_ok=True)
     probe = tmp_path / "probe.c"
     probe.write_text("#include <stdlib.h>\nint main(void) { return 0; }\n")
     base = [compiler, "-std=c11", *flags, "-pthread"]
     if subprocess.run([*base, str(probe), "-o", str(tmp_path / "probe")], capture_output=True).returncode:
         pytest.skip(f"{compiler} cannot build with {' '.join(flags)}")
-    sources = [KERNELS / "check" / "check.c", *sorted(KERNELS.glob("*.c"))]
-    command = [*base, "-Wall", "-Wextra", "-Werror", f"-I{KERNELS}", *map(str, sources), "-o", str(tmp_path / "check")]
-    built = subprocess.run(command, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
-    return tmp_path / "check"
+    base += ["-Wall", "-Wextra", "-Werror", ccore.INCLUDE]
+    run([*base, "-c", *ccore.SOURCES], tmp_path)
+    objects = [f"{Path(source).stem}.o" for source in ccore.SOURCES]
+    for target in TARGETS:
+        run([*base, *ccore.driver(target), *objects, "-o", target], tmp_path)
+    return {target: tmp_path / target for target in TARGETS}
 
 
-def run_check(*command: object) -> str:
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=300)
+def run(command: list[object], folder: Path | None = None) -> str:
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=300, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "equal" in done.stdout
     return done.stdout
 
 
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 def test_kernels_under_sanitizers(tmp_path: Path, sanitizer: str) -> None:
     flags = [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", "-O1", "-g"]
-    run_check(build_check(tmp_path, "gcc", *flags), 3)
+    for target, program in built(tmp_path, "gcc", *flags).items():
+        assert "equal" in run([program, TARGETS[target], 3 if sanitizer == "thread" else 0])
 
 
 def test_neon_equals_scalar_under_emulation(tmp_path: Path) -> None:
@@ -216,12 +222,11 @@ def test_neon_equals_scalar_under_emulation(tmp_path: Path) -> None:
         pytest.skip("this machine runs NEON itself")
     if shutil.which("qemu-aarch64-static") is None:
         pytest.skip("no qemu-aarch64-static")
-    (tmp_path / "arm").mkdir()
-    (tmp_path / "here").mkdir()
-    arm = run_check("qemu-aarch64-static", build_check(tmp_path / "arm", "aarch64-linux-gnu-gcc", "-O3", "-static"), 6)
-    here = run_check(build_check(tmp_path / "here", "gcc", "-O3"), 6)
-    assert "neon" in arm
-    assert arm.split()[-1] == here.split()[-1]  # the hash of the scalar results
+    here = built(tmp_path / "here", "gcc", "-O3")
+    for target, program in built(tmp_path / "arm", "aarch64-linux-gnu-gcc", "-O3", "-static").items():
+        there = run(["qemu-aarch64-static", program, TARGETS[target]])
+        assert "neon" in there
+        assert there.split()[-1] == run([here[target], TARGETS[target]]).split()[-1]  # the hash of the scalar results
 
 
 def test_stretches_cover_the_width_once_and_begin_at_whole_columns() -> None:

@@ -1,6 +1,6 @@
 """Convolutions with fewer products than taps: equal to the reference at the ends of every range, and beyond their use.
 
-The shapes are those that _ext/kernels/winograd.c takes: wide inputs; 3x3 at stride 1, 3 to 6 taps at stride 2. Tiles
+The shapes are those that _ext/rows/winograd.c takes: wide inputs; 3x3 at stride 1, 3 to 6 taps at stride 2. Tiles
 are three outputs across, or two where ranges are larger. Sums go
 up to near the proved bound, so that the channels are summed in several parts.
 """

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import ccore
 import pytest
 from places import ROOT
 
@@ -20,10 +21,7 @@ FUZZ = ROOT / "fuzz"
 ADDRESS = "-fsanitize=address"
 UNDEFINED = f"{ADDRESS},undefined"
 # Of the kernels addresses only: with every check one file takes clang half a minute. `make fuzz` has them all.
-KERNELS = (
-    ["-I", str(ROOT / "_ext/kernels"), "-pthread", ADDRESS],
-    sorted(map(str, (ROOT / "_ext/kernels").glob("*.c"))),
-)
+KERNELS = ([ccore.INCLUDE, "-pthread", ADDRESS], ccore.SOURCES)
 TARGETS = {
     "coder": (["-I", str(ROOT / "_ext"), UNDEFINED], []),
     "graph": KERNELS,

@@ -172,7 +172,7 @@ def test_native_equals_reference(isa: str, size: tuple[int, int]) -> None:
         inputs = {"reference": reference_picture(*size, 5, extreme), "motion": motion_field(*size, 6)}
         expected = reference.trace("predict", inputs)
         for threads in (1, 2, 3, 7):
-            made = NativeEngine(net, threads, isa=isa).trace("predict", inputs)
+            made = NativeEngine(net, threads, isa=isa, workspace=1).trace("predict", inputs)
             for name, value in expected.items():
                 np.testing.assert_array_equal(made[name], value, err_msg=f"{name}, {threads} threads")
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ccore
 import numpy as np
 import peak
 import pytest
@@ -32,7 +33,6 @@ from intcodec.modelfile import embedded
 from intcodec.modelfile.model import Model
 from intcodec.modelfile.selftest import digest
 
-KERNELS = ROOT / "_ext" / "kernels"
 SIZES = [(1, 1), (33, 17), (50, 70), (16, 150)]
 WASI = """
 import { readFile } from "node:fs/promises";
@@ -70,18 +70,21 @@ def check_pictures(folder: Path, tmp_path: Path, data: bytes, sizes: list[tuple[
         np.testing.assert_array_equal(picture, codec.decode(file.read_bytes()))
 
 
+@pytest.mark.parametrize(("target", "inputs"), [("graph", "3000"), ("flow", "100")])
 @pytest.mark.parametrize("flag", ["-msimd128", "-mno-simd128"])
-def test_kernels_equal_the_scalar_ones_and_those_of_this_machine(tmp_path: Path, flag: str) -> None:
+def test_kernels_equal_the_scalar_ones_and_those_of_this_machine(
+    tmp_path: Path, flag: str, target: str, inputs: str
+) -> None:
     webdecoder.need_node()
     if shutil.which("gcc") is None:
         pytest.skip("no gcc to compare with")
-    base = ["-std=c11", "-O2", f"-I{KERNELS}", str(KERNELS / "check" / "check.c"), *map(str, KERNELS.glob("*.c")), "-o"]
+    base = ["-std=c11", "-O2", ccore.INCLUDE, *ccore.driver(target), *ccore.SOURCES, "-o"]
     subprocess.run([*webdecoder.zig(), flag, *base, tmp_path / "check.wasm"], check=True)
     subprocess.run(["gcc", "-pthread", *base, tmp_path / "check"], check=True)
     (tmp_path / "wasi.mjs").write_text(WASI)
-    command = ["node", "--no-warnings", tmp_path / "wasi.mjs", tmp_path / "check.wasm", "8"]
+    command = ["node", "--no-warnings", tmp_path / "wasi.mjs", tmp_path / "check.wasm", inputs]
     there = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    here = subprocess.run([tmp_path / "check", "8"], capture_output=True, text=True, check=True).stdout
+    here = subprocess.run([tmp_path / "check", inputs], capture_output=True, text=True, check=True).stdout
     assert there.startswith("simd128 scalar equal" if flag == "-msimd128" else "scalar equal")
     assert there.split()[-1] == here.split()[-1]  # the hash of the scalar results
 
