@@ -152,7 +152,7 @@ class NativeEngine:
 
 def _wished(graph: Graph, threads: int) -> int:
     """Return the bytes of row windows that suit a graph."""
-    weights = sum(getattr(row, array).nbytes for row in graph.rows for array in row.arrays)
+    weights: int = sum(getattr(row, array).nbytes for row in graph.rows for array in row.arrays)
     return min(max(WORKSPACE_PER_THREAD * threads, WINDOWS_PER_WEIGHT * weights), MAX_WORKSPACE)
 
 
@@ -208,7 +208,9 @@ def _pack(graph: Graph, isa: str) -> Any:
         sources, scalars = [number[name] for name in row.inputs], {name: getattr(row, name) for name in row.scalars}
         made = native.add(row.kind, sources, scalars, {a: np.ascontiguousarray(getattr(row, a)) for a in row.arrays})
         if made != _range(specs[row.name]):
-            raise InputError(f"graph {graph.name}: row {row.name} has range {made} in C, {_range(specs[row.name])} here")
+            raise InputError(
+                f"graph {graph.name}: the core makes {made} of row {row.name}, not {_range(specs[row.name])}"
+            )
     return native
 
 
