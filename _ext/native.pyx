@@ -75,13 +75,9 @@ cdef extern from "run/graph.h" nogil:
         size_t bytes
         int steps
     const char *ic_no_memory
-    const IcIsa *ic_isa_find(const char *name)
-    const IcIsa *ic_isa_at(int i)
     IcType ic_type(IcTensor t)
     bint ic_tensor_fits(IcTensor t)
     int ic_proved(IcBound b)
-    const IcRowKind *ic_row_at(int i)
-    const IcRowKind *ic_row_find(const char *name)
     int ic_row_inputs(const IcRowKind *kind)
     int ic_row_arrays(const IcRowKind *kind)
     const char *ic_row_check(const IcRowKind *kind, const IcParams *p)
@@ -93,6 +89,14 @@ cdef extern from "run/graph.h" nogil:
     IcWorkspace *ic_workspace_new()
     void ic_workspace_free(IcWorkspace *w)
     const char *ic_graph_run(const IcGraph *g, IcWorkspace *w, int height, int width, void *const *data, IcRun *run)
+
+cdef extern from "isa/sets.h" nogil:
+    const IcIsa *ic_isa_find(const char *name)
+    const IcIsa *ic_isa_at(int i)
+
+cdef extern from "rows/table.h" nogil:
+    const IcRowKind *ic_row_at(int i)
+    const IcRowKind *ic_row_find(const char *name)
 
 
 cdef tuple TYPES = ("uint8", "int16", "int32")

@@ -11,6 +11,8 @@
  *     a motion of zero at the sharpest level gives the pixel back
  */
 #include "input.h"
+#include "isa/sets.h"
+#include "rows/table.h"
 #include "run/graph.h"
 
 enum {

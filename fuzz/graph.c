@@ -9,6 +9,8 @@
  *     a graph whose values keep the contract (`tame`) gives the scalar set's outputs to the bit
  */
 #include "input.h"
+#include "isa/sets.h"
+#include "rows/table.h"
 #include "run/graph.h"
 
 enum { MAX_TENSORS = 12, MAX_VALUES = 1 << 13, MAX_WORK = 1 << 18 };

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/isa.h"
+#include "isa/sets.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 extern int fuzz_threads;

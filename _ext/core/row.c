@@ -21,13 +21,6 @@ int ic_row_numbers(const IcRowKind *kind) {
     return n;
 }
 
-const IcRowKind *ic_row_find(const char *name) {
-    const IcRowKind *kind;
-    for (int i = 0; (kind = ic_row_at(i)); i++)
-        if (!strcmp(kind->name, name)) return kind;
-    return NULL;
-}
-
 const char *ic_row_check(const IcRowKind *kind, const IcParams *p) {
     int lo = 0, hi = 0, ranges = 0;
     for (int i = 0, n = 0; i < IC_MAX_FIELDS && kind->field[i].name; i++) {

@@ -119,10 +119,6 @@ struct IcRow {
     int failed;     /* there was not enough */
 };
 
-/* rows/table.c: the i-th kind, NULL past the last; the one of a name, NULL if there is none. */
-const IcRowKind *ic_row_at(int i);
-const IcRowKind *ic_row_find(const char *name);
-
 /* How many inputs, arrays and numbers a kind has. */
 int ic_row_inputs(const IcRowKind *kind);
 int ic_row_arrays(const IcRowKind *kind);

@@ -3,7 +3,7 @@
  * 12 accumulators, 2 weight vectors, 1 broadcast and 1 product are all 16 registers. vpmaddwd of two int16 pairs is
  * exact here: weights and activations are never -32768 on both sides.
  */
-#include "core/isa.h"
+#include "isa/sets.h"
 
 #ifdef IC_X86
 #include <immintrin.h>
@@ -44,8 +44,8 @@ INLINE __m256i divide(__m256i k, __m256i r, int small) {
 #define NARROW(at, v) \
     _mm_storeu_si128((__m128i *)(at), _mm256_castsi256_si128(pack((__m256i)(v), (__m256i)(v))))
 #define WIDEN(at) ((Ints)_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(at))))
-#define ESTIMATE(n) \
-    ((Ints)_mm256_cvttps_epi32(_mm256_mul_ps(_mm256_sqrt_ps(_mm256_cvtepi32_ps((__m256i)(n))), _mm256_set1_ps(1.0f - 0x1p-20f))))
+#define ESTIMATE(n) ((Ints)_mm256_cvttps_epi32( \
+    _mm256_mul_ps(_mm256_sqrt_ps(_mm256_cvtepi32_ps((__m256i)(n))), _mm256_set1_ps(1.0f - 0x1p-20f))))
 #define QUOTIENT(k, r, small) ((Ints)divide((__m256i)(k), (__m256i)(r), small))
 #define PRODUCT15(x, m) ((Ints)_mm256_madd_epi16((__m256i)(x), (__m256i)(m))) /* the high half of m is 0 */
 #include "isa/loops.h"

@@ -6,7 +6,7 @@
  *
  * The accumulators go through inline assembly because gcc 12 spills every one of them around _mm512_dpwssd_epi32.
  */
-#include "core/isa.h"
+#include "isa/sets.h"
 
 #ifdef IC_X86
 #include <immintrin.h>

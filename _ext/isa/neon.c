@@ -4,7 +4,7 @@
  * the vector that holds a pixel's pair of inputs. 20 accumulators, 4 weight vectors and the
  * pairs fit 32 registers (gcc 12 spills two of 24).
  */
-#include "core/isa.h"
+#include "isa/sets.h"
 
 #ifdef IC_NEON
 #include <arm_neon.h>

@@ -1,4 +1,6 @@
 /* The scalar set: plain C, integers only, the truth that every other set is compared with. */
+#include "isa/sets.h"
+
 #define TARGET
 #include "isa/loops.h"
 

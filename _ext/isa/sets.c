@@ -1,7 +1,7 @@
 /* Run-time choice of the instruction set: one table, fastest first. */
 #include <string.h>
 
-#include "core/isa.h"
+#include "isa/sets.h"
 
 static const IcIsa *const table[] = {
 #ifdef IC_X86

@@ -4,7 +4,7 @@
  * V8 hands out on x86; tiles of 10 or 12 accumulators are slower there. The 16 lanes of a block are two such tiles.
  * A module with these instructions is refused whole by a machine without them, so there is nothing to detect here.
  */
-#include "core/isa.h"
+#include "isa/sets.h"
 
 #ifdef IC_WASM
 #include <wasm_simd128.h>

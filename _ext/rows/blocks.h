@@ -51,6 +51,15 @@ typedef struct {
     IcPart *part;
 } IcBlock;
 
+/* A packed convolution. */
+typedef struct {
+    int32_t lo, hi, slope;
+    int across; /* in Winograd tiles: outputs across a tile, else 0 */
+    int parted; /* some sum of products over all input channels needs parts there */
+    int blocks;
+    IcBlock *block;
+} IcConv;
+
 /* Packs the weights of a block whose lanes are the outputs channel[0..count). */
 typedef void IcPacker(IcRow *row, IcBlock *b, const IcKernel *k, const int *channel, int count);
 

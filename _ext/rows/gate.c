@@ -8,7 +8,7 @@ static const char *check(const IcParams *p) {
     const char *wrong = ic_pair_check(p, &p->array[SHIFT]);
     if (wrong) return wrong;
     const int64_t values = (int64_t)p->in[1].hi - p->in[1].lo + 1;
-    return ic_vector(&p->array[TABLE], values, 0, 32767) ? NULL : "table must have a value >= 0 for each of the other tensor";
+    return ic_vector(&p->array[TABLE], values, 0, 32767) ? NULL : "table must have a value for each of the other tensor";
 }
 
 static IcTensor out(const IcParams *p) { return (IcTensor){p->in[0].channels, p->number[LO], p->number[HI]}; }

@@ -29,7 +29,7 @@
 #ifndef INTCODEC_ROWS_WINOGRAD_H
 #define INTCODEC_ROWS_WINOGRAD_H
 
-#include "rows/conv.h"
+#include "rows/blocks.h"
 
 /* Set conv->across to the outputs across a tile, 2 or 3, if a convolution can be computed in tiles, every bit the same,
  * and is worth it; else to 0. Sets conv->parted. */
