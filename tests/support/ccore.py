@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 #: The core's folders from the ground up: each includes from itself and, where named, from others.
 FOLDERS = {"core": (), "isa": ("core",), "rows": ("core",), "run": ("core",)}
 INCLUDE = f"-I{ROOT / '_ext'}"
