@@ -5,7 +5,7 @@
  * set of this machine and a number of threads that the input names:
  *
  *     no step outside a buffer, no undefined arithmetic
- *     the scale space is that of the formulas (docs/arithmetic.md, section 9), written plainly
+ *     the scale space is that of the formulas (docs/arithmetic.md, scale_space), written plainly
  *     what is sampled from it, and from the arbitrary volume, is what the scalar set makes, to the bit
  *     no value leaves the range of what it is made of
  *     a motion of zero at the sharpest level gives the pixel back

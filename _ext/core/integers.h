@@ -1,4 +1,4 @@
-/* The primitives of docs/arithmetic.md, section 2, in plain C. */
+/* The primitives of docs/arithmetic.md in plain C. */
 #ifndef INTCODEC_CORE_INTEGERS_H
 #define INTCODEC_CORE_INTEGERS_H
 

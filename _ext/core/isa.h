@@ -59,7 +59,7 @@ typedef struct {
     int channels, pixels;
 } IcRoots;
 
-/* A row of two tensors, pixels * channels values that lie together on either side (docs/arithmetic.md, section 6). */
+/* A row of two tensors, pixels * channels values that lie together on either side (docs/arithmetic.md, add and gate). */
 typedef struct {
     const int16_t *a, *b;
     int16_t *out16; /* one of the two is NULL */
@@ -86,7 +86,7 @@ typedef struct {
     ptrdiff_t offset;
 } IcTiles;
 
-/* Scale space and warp (docs/arithmetic.md, section 9). */
+/* Scale space and warp (docs/arithmetic.md, sections of these names). */
 enum { IC_LEVELS = 6, IC_COLOURS = 3, IC_RADIUS = 5, IC_TAP_BITS = 14 };
 
 typedef struct {

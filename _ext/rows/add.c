@@ -1,4 +1,4 @@
-/* Sum of two tensors whose scales differ by powers of two (docs/arithmetic.md, section 6). */
+/* Sum of two tensors whose scales differ by powers of two (docs/arithmetic.md, add). */
 #include "rows/pair.h"
 
 enum { INPUT_SHIFT, OTHER_SHIFT, SHIFT };

@@ -1,4 +1,4 @@
-/* The channels of one tensor, then those of another (docs/arithmetic.md, section 6). */
+/* The channels of one tensor, then those of another (docs/arithmetic.md, concat). */
 #include "core/row.h"
 
 static const char *check(const IcParams *p) {

@@ -1,4 +1,4 @@
-/* Convolution, requantised by a shift per channel, with LeakyReLU and pixel shuffle (docs/arithmetic.md, section 3). */
+/* Convolution, requantised by a shift per channel, with LeakyReLU and pixel shuffle (docs/arithmetic.md, conv). */
 #include "rows/winograd.h"
 
 enum { WEIGHT, BIAS, SHIFT };

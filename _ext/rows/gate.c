@@ -1,4 +1,4 @@
-/* A tensor weighted by a tabulated function of another (docs/arithmetic.md, section 6). */
+/* A tensor weighted by a tabulated function of another (docs/arithmetic.md, gate). */
 #include "rows/pair.h"
 
 enum { TABLE, SHIFT };

@@ -1,4 +1,4 @@
-/* Generalised divisive normalisation and its inverse form (docs/arithmetic.md, section 4). */
+/* Generalised divisive normalisation and its inverse form (docs/arithmetic.md, gdn). */
 #include "rows/blocks.h"
 
 enum { GAMMA, BETA, NUMERATOR, SHIFT };

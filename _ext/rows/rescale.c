@@ -1,4 +1,4 @@
-/* Change of scale by a shift per channel, of a value or of its magnitude (docs/arithmetic.md, section 2). */
+/* Change of scale by a shift per channel, of a value or of its magnitude (docs/arithmetic.md, rescale). */
 #include "core/row.h"
 
 enum { LO, HI, MAGNITUDE };

@@ -1,4 +1,4 @@
-/* The CDF row of a scale: how many thresholds are below it (docs/arithmetic.md, section 5). */
+/* The CDF row of a scale: how many thresholds are below it (docs/arithmetic.md, scale_index). */
 #include "core/row.h"
 
 static const char *check(const IcParams *p) {

@@ -1,4 +1,4 @@
-/* Ever blurrier versions of a picture side by side (docs/arithmetic.md, section 9), in passes over rows:
+/* Ever blurrier versions of a picture side by side (docs/arithmetic.md, scale_space), in passes over rows:
  *
  *     x --blur--> level 1 --halve, blur--> small 2 --halve, blur--> small 3 ... small 5
  *     small l --double l - 2 times--> half l, of half the sides

@@ -1,4 +1,4 @@
-/* Samples of a scale space where a motion points to (docs/arithmetic.md, section 9). */
+/* Samples of a scale space where a motion points to (docs/arithmetic.md, warp). */
 #include "rows/flow.h"
 
 enum { MOST = 32764, REACH = 1 << 18, POINT_BITS = 8, GRID = 128 };

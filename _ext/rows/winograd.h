@@ -18,7 +18,7 @@
  *     u   is a sum of up to 9 or 21 weights: that it fits int16 is checked too
  *     4 y and 12 y are known modulo 2^32, whatever the products' sums do on the way; 12 y times the inverse of 3 modulo
  *         2^32 is 4 y. |4 y| < 2^31 because the input channels are summed in parts for which max|x| * sum|w| < 2^29; then
- *         4 y / 4 is a shift, and parts add up in int32 as docs/arithmetic.md, section 8, has proved.
+ *         4 y / 4 is a shift, and parts add up in int32 as docs/arithmetic.md (Proof) has proved.
  *
  * Three outputs across are taken where they pass the checks, else two; a row that fails both is computed directly. A
  * stride-2 kernel is a sum over the four phases of its input (rows and columns even or odd), each a stride-1 kernel of at
