@@ -30,7 +30,15 @@ ARCHS = ("bmshj2018_factorized", "bmshj2018_hyperprior", "mbt2018_mean")
 #: Slow to run, so measured only when asked for.
 MORE_ARCHS = ("mbt2018", "cheng2020_anchor", "cheng2020_attn")
 #: What a model's bytes are made by: a change here exports it again.
-_MAKERS = ("quantize/*.py", "zoo/*.py", "onnxgraphs/*.py", "cdf.py", "description.py", "model.py", "selftest.py")
+_MAKERS = (
+    "quantize/**/*.py",
+    "zoo/*.py",
+    "onnxwriter/*.py",
+    "rows/*.py",
+    "network/*.py",
+    "entropy/cdf.py",
+    "modelfile/*.py",
+)
 
 
 class Missing(SystemExit):
@@ -92,8 +100,8 @@ def model_path(arch: str, settings: dict[str, Any] | None = None) -> Path:
 
     Args:
         arch: the architecture.
-        settings: fields of `intcodec.quantize.fold.Precision` that differ from its defaults; hedge=0 is CompressAI's
-            choice of scale rows.
+        settings: fields of `intcodec.quantize.precision.Precision` that differ from its defaults; hedge=0 is
+            CompressAI's choice of scale rows.
     """
     makers = sorted(p for pattern in _MAKERS for p in (REPO / "intcodec").glob(pattern))
     key = json.dumps([sha256(checkpoint(arch)), [sha256(p) for p in makers], settings or {}])
@@ -114,16 +122,16 @@ def export(arch: str, settings: dict[str, Any] | None, pictures: Iterable[np.nda
     """
     from intcodec import zoo
     from intcodec.modelfile.model import Model
-    from intcodec.quantize import export, fold, synthetic
+    from intcodec.quantize import export, precision, synthetic
 
     chosen = pictures
     if pictures is None and arch in export.VIDEO_ARCHITECTURES:
         chosen = synthetic.clips(export.SYNTHETIC_CLIPS)
     elif pictures is None:
         chosen = synthetic.pictures(export.SYNTHETIC_COUNT)
-    precision = fold.Precision(**settings) if settings else None
+    chosen_precision = precision.Precision(**settings) if settings else None
     model = zoo.load_checkpoint(arch, checkpoint(arch))
-    return Model.build(export.quantize(arch, model, chosen, precision)).data
+    return Model.build(export.quantize(arch, model, chosen, chosen_precision)).data
 
 
 def peer_python() -> str:

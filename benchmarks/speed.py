@@ -116,7 +116,7 @@ def float_graphs(arch: str) -> dict[str, dict[str, Any]]:
 
     from intcodec import zoo
     from intcodec.quantize.calibrate import FloatRunner
-    from intcodec.quantize.lower import lower_model
+    from intcodec.quantize.lowering.architectures import lower_model
 
     class Lowered(nn.Module):
         """One graph in the form of the integer network: a plain convolution and a pixel shuffle."""

@@ -26,8 +26,8 @@ from intcodec import zoo
 from intcodec.entropy import cdf
 from intcodec.quantize.calibrate import calibrate
 from intcodec.quantize.export import SYNTHETIC_COUNT
-from intcodec.quantize.lower import lower_model
-from intcodec.quantize.rows import FloatCodec
+from intcodec.quantize.floatgraph import FloatCodec
+from intcodec.quantize.lowering.architectures import lower_model
 from intcodec.quantize.scales import HEDGES, RowCosts
 from intcodec.quantize.synthetic import pictures as generated
 

@@ -29,7 +29,7 @@ from intcodec.entropy.cdf import CdfTables, default_scale_table, factorized_tabl
 from intcodec.entropy.rangecoder import encode
 from intcodec.evaluate.codecs import Outcome, Picture
 from intcodec.network.graph import Network
-from intcodec.quantize.rows import FRACTION
+from intcodec.quantize.precision import FRACTION
 from intcodec.rows.scale_index import ScaleIndex
 from intcodec.zoo import (
     AutoregressivePrior,

@@ -8,22 +8,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from intcodec.quantize.lower import CONTEXT
-from intcodec.quantize.rows import (
-    CEILING,
-    Float,
-    FloatAdd,
-    FloatCodec,
-    FloatConcat,
-    FloatConv,
-    FloatGate,
-    FloatGdn,
-    FloatRescale,
-    FloatScaleIndex,
-)
+from intcodec.quantize.floatgraph import FloatCodec
+from intcodec.quantize.lowering.architectures import CONTEXT
+from intcodec.quantize.rows.row import Magnitudes
 from intcodec.quantize.scales import RowCosts
-
-Magnitudes = dict[str, Float]
 
 
 class FloatRunner:
@@ -31,12 +19,7 @@ class FloatRunner:
 
     def __init__(self, codec: FloatCodec) -> None:
         self.codec = codec
-        self._weights = {
-            row.name: (torch.from_numpy(row.weight).float(), torch.from_numpy(row.bias).float())
-            for graph in codec.graphs.values()
-            for row in graph.rows
-            if isinstance(row, FloatConv)
-        }
+        self._rows = {row.name: row for graph in codec.graphs.values() for row in graph.rows}
 
     def image(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Run the whole codec.
@@ -71,41 +54,15 @@ class FloatRunner:
     def graph(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
         """Run one graph on the tensors present and add its rows' outputs."""
         for row in self.codec.graphs[name].rows:
-            if isinstance(row, (FloatConcat, FloatAdd, FloatGate)):
-                tensors[row.name] = pair(row, tensors[row.input], tensors[row.other])
-            elif not isinstance(row, FloatScaleIndex):
-                tensors[row.name] = self.row(row, tensors[row.input])
+            tensors[row.name] = row.evaluate(*(tensors[read] for read in row.inputs))
 
-    def row(self, row: FloatConv | FloatGdn | FloatRescale, x: torch.Tensor) -> torch.Tensor:
-        """Return the output of a row with one input, float32[1, C', H', W']."""
-        if isinstance(row, FloatConv):
-            top, left, bottom, right = row.pad
-            weight, bias = self._weights[row.name]
-            v = F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, row.stride)
-            return F.pixel_shuffle(activated(v, row.activation), row.upsample)
-        if isinstance(row, FloatGdn):
-            gamma = torch.from_numpy(row.gamma).float()[:, :, None, None]
-            norm = F.conv2d(x * x, gamma, torch.from_numpy(row.beta).float())
-            return x * torch.sqrt(norm) if row.inverse else x * torch.rsqrt(norm)
-        return x.abs() if row.magnitude else x
-
-
-def activated(v: torch.Tensor, activation: str) -> torch.Tensor:
-    """Apply a convolution's activation."""
-    if activation == "relu":
-        return F.relu(v)
-    if activation == "clamp":
-        return v.clamp(0, CEILING)
-    return F.leaky_relu(v, 0.01) if activation else v
-
-
-def pair(row: FloatConcat | FloatAdd | FloatGate, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Return the output of a row with two inputs, float32[1, C', H, W]."""
-    if isinstance(row, FloatConcat):
-        return torch.cat((a, b), dim=1)
-    if isinstance(row, FloatGate):
-        return a * torch.sigmoid(b)
-    return F.relu(a + b) if row.relu else a + b
+    def record(self, largest: Magnitudes, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Raise the largest magnitudes to those of tensors [1, C, h, w] of this codec."""
+        for name, tensor in tensors.items():
+            row = self._rows.get(name)
+            for key, value in ({name: tensor.abs()} if row is None else row.measure(tensor)).items():
+                top = value.amax(dim=(0, 2, 3)).clamp(min=0).double().numpy()
+                largest[key] = np.maximum(largest[key], top) if key in largest else top
 
 
 def neighbours(y_hat: torch.Tensor) -> torch.Tensor:
@@ -124,24 +81,15 @@ def calibrate(codec: FloatCodec, pictures: Iterable[np.ndarray], costs: RowCosts
         costs: gets the latents of every picture, where the model predicts scales.
 
     Returns:
-        float64[C] by tensor name; under the name and "-" the largest magnitude of its negative values.
+        float64[C] by tensor name, and what else rows measure (`FloatRow.measure`).
     """
     runner, largest = FloatRunner(codec), Magnitudes()
     with torch.inference_mode():
         for picture in pictures:
             copy = torch.from_numpy(np.array(picture))  # torch wants it writable
-            x = copy.permute(2, 0, 1)[None].float() / 255
-            tensors = runner.image(x)
-            record(largest, tensors)
+            tensors = runner.image(copy.permute(2, 0, 1)[None].float() / 255)
+            runner.record(largest, tensors)
             if costs is not None:
                 mean = tensors.get("mean", torch.zeros(()))
                 costs.add(tensors["y"].numpy(), mean.numpy(), tensors["scale"].numpy())
     return largest
-
-
-def record(largest: Magnitudes, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Raise the largest magnitudes to those of tensors [1, C, h, w]."""
-    for name, tensor in tensors.items():
-        for key, value in ((name, tensor.abs()), (f"{name}-", -tensor)):
-            top = value.amax(dim=(0, 2, 3)).clamp(min=0).double().numpy()
-            largest[key] = np.maximum(largest[key], top) if key in largest else top

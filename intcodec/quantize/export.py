@@ -20,9 +20,10 @@ from intcodec.modelfile.model import Model
 from intcodec.network.graph import Network
 from intcodec.quantize import synthetic
 from intcodec.quantize.calibrate import calibrate
-from intcodec.quantize.fold import Precision, fold_codec
-from intcodec.quantize.lower import ARCHITECTURES, lower_model
-from intcodec.quantize.rows import FloatCodec
+from intcodec.quantize.floatgraph import FloatCodec
+from intcodec.quantize.fold import fold_codec
+from intcodec.quantize.lowering.architectures import ARCHITECTURES, lower_model
+from intcodec.quantize.precision import Precision
 from intcodec.quantize.scales import RowCosts
 from intcodec.quantize.video import quantize_video
 from intcodec.zoo import ScaleSpaceFlow

@@ -7,13 +7,14 @@ cost to anybody, so it takes the place where calibration pictures become smalles
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intcodec.entropy import cdf
-from intcodec.quantize.rows import Float
+
+Float: TypeAlias = NDArray[np.float64]
 
 #: Places of the borders to choose from, in rows; see `row_borders`. 0 is CompressAI's.
 HEDGES: Final = tuple(float(h) for h in np.arange(-1.0, 2.01, 0.125))

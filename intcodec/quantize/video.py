@@ -17,21 +17,17 @@ from intcodec.base.integers import IntArray
 from intcodec.clips.framecodec import PARTS, REFERENCE_BITS, REFERENCE_HI, REFERENCE_LO
 from intcodec.entropy import cdf
 from intcodec.network.graph import Graph, Latent, Network
-from intcodec.quantize.calibrate import FloatRunner, Magnitudes, record
-from intcodec.quantize.fold import Precision, Source, fold_codec
-from intcodec.quantize.lower import close_graph, density, lower_sequence, lower_transposed, scale_table_of
-from intcodec.quantize.rows import (
-    CEILING,
-    FRACTION,
-    LATENT,
-    Fixed,
-    FloatCodec,
-    FloatConcat,
-    FloatGraph,
-    FloatRescale,
-    FloatRow,
-    FloatScaleIndex,
-)
+from intcodec.quantize.calibrate import FloatRunner
+from intcodec.quantize.floatgraph import FloatCodec, FloatGraph
+from intcodec.quantize.fold import fold_codec
+from intcodec.quantize.lowering.architectures import close_graph, density, scale_table_of
+from intcodec.quantize.lowering.layers import lower_transposed
+from intcodec.quantize.lowering.registry import lower_sequence
+from intcodec.quantize.precision import CEILING, FRACTION, LATENT, Fixed, Precision
+from intcodec.quantize.rows.concat import FloatConcat
+from intcodec.quantize.rows.rescale import FloatRescale
+from intcodec.quantize.rows.row import FloatRow, Magnitudes, Source
+from intcodec.quantize.rows.scale_index import FloatScaleIndex
 from intcodec.rows.row import TensorSpec
 from intcodec.rows.scale_space import ScaleSpace
 from intcodec.rows.warp import MOTION_BITS, Warp
@@ -152,7 +148,7 @@ def calibrate_video(codecs: Mapping[str, FloatCodec], clips: Iterable[Clip]) -> 
             for picture in clip:
                 frame = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
                 for part, tensors in runner.frame(frame).items():
-                    record(largest[part], tensors)
+                    runner.record(largest[part], part, tensors)
     return largest
 
 
@@ -182,6 +178,10 @@ class ClipRunner:
         res = self._code("res", {"x": x - prediction, "motion_y_hat": motion["y_hat"]})
         self.reference = _clamped(prediction + res["residual"])
         return {"motion": motion, "res": res}
+
+    def record(self, largest: Magnitudes, part: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Raise the largest magnitudes to those of a part's tensors."""
+        self._runners[part].record(largest, tensors)
 
     def _code(self, part: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         self._runners[part].code(tensors)

@@ -19,7 +19,7 @@ import torch
 from intcodec.modelfile.model import Model
 from intcodec.quantize import synthetic
 from intcodec.quantize.export import quantize
-from intcodec.quantize.lower import ARCHITECTURES
+from intcodec.quantize.lowering.architectures import ARCHITECTURES
 from intcodec.train.clips import moving
 from intcodec.train.objective import ClipObjective
 from intcodec.zoo import build

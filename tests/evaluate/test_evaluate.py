@@ -255,7 +255,7 @@ def test_float_model_is_what_the_forward_pass_says(arch: str, tmp_path: Path) ->
 def test_float_model_takes_the_rows_of_the_integer_model(tmp_path: Path) -> None:
     from intcodec.evaluate.floatmodel import FloatModel
     from intcodec.quantize.export import quantize
-    from intcodec.quantize.fold import Precision
+    from intcodec.quantize.precision import Precision
 
     path = float_checkpoint("mbt2018_mean", tmp_path)
     state = torch.load(path, weights_only=True)["state_dict"]

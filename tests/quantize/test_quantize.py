@@ -19,9 +19,12 @@ from intcodec.network import proof as bounds  # noqa: E402
 from intcodec.quantize import synthetic  # noqa: E402
 from intcodec.quantize.calibrate import FloatRunner, calibrate  # noqa: E402
 from intcodec.quantize.export import quantize  # noqa: E402
-from intcodec.quantize.fold import Precision, fold_conv  # noqa: E402
-from intcodec.quantize.lower import ARCHITECTURES, lower_model, lower_transposed  # noqa: E402
-from intcodec.quantize.rows import FloatConv  # noqa: E402
+from intcodec.quantize.lowering.architectures import ARCHITECTURES, lower_model  # noqa: E402
+from intcodec.quantize.lowering.layers import lower_transposed  # noqa: E402
+from intcodec.quantize.lowering.registry import LOWERINGS, lower_module, lower_sequence, lowers  # noqa: E402
+from intcodec.quantize.precision import Precision  # noqa: E402
+from intcodec.quantize.rows.conv import FloatConv  # noqa: E402
+from intcodec.quantize.rows.row import Source  # noqa: E402
 from intcodec.quantize.scales import HEDGES, RowCosts, row_borders  # noqa: E402
 from intcodec.rows.row import TensorSpec  # noqa: E402
 
@@ -77,6 +80,35 @@ def test_a_module_without_an_integer_form_is_refused():
         lower_model("vgg16", torch.nn.Identity())
 
 
+def test_a_layer_of_ones_own_is_lowered_once_registered():
+    class Doubled(torch.nn.Conv2d):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    module, x = Doubled(3, 2, 3), torch.randn(1, 3, 5, 6)
+    with pytest.raises(InputError, match="t_0: no integer form of Doubled"):
+        lower_sequence([module], "x", "t")
+    try:
+
+        @lowers(Doubled)
+        def doubled(module, name, src):
+            weight, bias = (2 * p.detach().double().numpy() for p in (module.weight, module.bias))
+            return [FloatConv(name, src, weight, bias)]
+
+        (row,) = lower_module(module, "t", "x")
+        with torch.inference_mode():
+            assert torch.allclose(row.evaluate(x), module(x), atol=1e-5)
+    finally:
+        LOWERINGS.pop(Doubled, None)
+
+
+def test_an_activation_needs_a_convolution_before_it():
+    with pytest.raises(InputError, match="t_0: a ReLU has to follow a convolution"):
+        lower_sequence([torch.nn.ReLU()], "x", "t")
+    with pytest.raises(InputError, match="t_0: LeakyReLU slope"):
+        lower_sequence([torch.nn.Conv2d(3, 3, 1), torch.nn.LeakyReLU(0.2)], "x", "t")
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_the_integer_network_is_proved_and_follows_the_float_one(arch, pictures):
     model = small_model(arch)
@@ -122,7 +154,7 @@ def test_each_shift_is_the_largest_that_fits():
     rng = np.random.default_rng(5)
     row = FloatConv("c", "x", rng.normal(size=(8, 6, 3, 3)), rng.normal(size=8))
     src = TensorSpec("x", 6, -2047, 2047)
-    conv, scale = fold_conv(row, src, np.full(6, 0.01), np.full(8, 5.0), Precision())
+    conv, scale = row.fold((Source(src, np.full(6, 0.01)),), {"c": np.full(8, 5.0)}, Precision(), None)
     peak = np.abs(conv.weight.astype(int)).max(axis=(1, 2, 3))
     assert ((peak > 1023) & (peak <= 2047)).all()
     step = scale / 2.0**conv.shift / 0.01
@@ -132,7 +164,8 @@ def test_each_shift_is_the_largest_that_fits():
 
 def test_a_dead_channel_gets_a_coarser_scale_instead_of_an_error():
     row = FloatConv("c", "x", np.ones((2, 1, 1, 1)), np.array([0.0, -9e6]), activation="relu")
-    conv, _ = fold_conv(row, TensorSpec("x", 1, -2047, 2047), np.ones(1), np.array([2000.0, 0.0]), Precision())
+    source = Source(TensorSpec("x", 1, -2047, 2047), np.ones(1))
+    conv, _ = row.fold((source,), {"c": np.array([2000.0, 0.0])}, Precision(), None)
     assert int(np.abs(conv.bias.astype(np.int64)).max()) < 2**31
 
 
