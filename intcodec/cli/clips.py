@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from intcodec.clips.frames import Sink
     from intcodec.pictures.codec import Codec, Picture
 
-#: The first bytes of a clip; tests compare it with intcodec.clips.container.MAGIC, whose import is not cheap.
+#: The first bytes of a clip; tests compare it with intcodec.clips.header.MAGIC, whose import is not cheap.
 MAGIC = b"\x89INV"
 #: The default of --keyframe-interval; compared likewise with intcodec.clips.clip.DEFAULT_INTERVAL.
 DEFAULT_INTERVAL = 60
@@ -189,7 +189,8 @@ def describe(source: Input) -> dict[str, Any]:
 
 def _described(file: BinaryIO) -> dict[str, Any]:
     from intcodec.clips.colour import Colour
-    from intcodec.clips.container import VERSION, ChunkReader
+    from intcodec.clips.container import ChunkReader
+    from intcodec.clips.header import VERSION
 
     chunks = ChunkReader(file)
     size = file.seek(0, os.SEEK_END)

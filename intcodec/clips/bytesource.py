@@ -46,7 +46,12 @@ class ByteSource:
         self.crc = crc32(data, value)
 
     def start_chunk(self, what: str, value: int) -> int:
-        """Return a chunk's first byte, with which its checksum starts."""
+        """Return a chunk's first byte, with which its checksum starts.
+
+        Where the file can seek, it is taken from `at`, wherever another reader of the file has left it.
+        """
+        if self.seekable:
+            self.seek(self.at)
         data = read_exactly(self._file, 1)
         if not data:
             raise BitstreamError(f"truncated clip: it ends at byte {self.at}, before its {what} or its end")

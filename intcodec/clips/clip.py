@@ -12,11 +12,13 @@ from typing import Final
 from intcodec.base.errors import BitstreamError, InputError, WrongModelError
 from intcodec.base.files import Readable
 from intcodec.clips.colour import Colour
-from intcodec.clips.container import ChunkReader, ChunkWriter, ClipHeader, Index, Writable
+from intcodec.clips.container import ChunkReader, ChunkWriter, Index, Writable
 from intcodec.clips.framecodec import VideoCodec
 from intcodec.clips.frames import FrameFormat
+from intcodec.clips.header import MAX_NUMBER, ClipHeader
+from intcodec.clips.scenecuts import SceneCuts
 from intcodec.modelfile.container import MODEL_ID_BYTES
-from intcodec.pictures.codec import Picture
+from intcodec.pictures.codec import Picture, check_picture
 
 #: A key frame comes every so many frames unless the caller says otherwise.
 DEFAULT_INTERVAL: Final = 60
@@ -34,7 +36,13 @@ class ClipWriter:
     """
 
     def __init__(
-        self, codec: VideoCodec, file: Writable, made: FrameFormat, keyframe_interval: int = DEFAULT_INTERVAL
+        self,
+        codec: VideoCodec,
+        file: Writable,
+        made: FrameFormat,
+        keyframe_interval: int = DEFAULT_INTERVAL,
+        *,
+        scene_cuts: bool = True,
     ) -> None:
         """Write the clip's header.
 
@@ -42,7 +50,8 @@ class ClipWriter:
             codec: from `intcodec.load_video`.
             file: where to write; it is never asked to seek.
             made: size, rate and colour of the clip.
-            keyframe_interval: a key frame comes every so many frames; 0: only the first is one.
+            keyframe_interval: a key frame comes so many frames after the last one; 0: only where a scene begins.
+            scene_cuts: a key frame comes where a scene begins (intcodec.clips.scenecuts), too.
 
         Raises:
             InputError: the size is impossible, or the interval negative.
@@ -51,8 +60,15 @@ class ClipWriter:
         if keyframe_interval < 0:
             raise InputError(f"a key frame every {keyframe_interval} frames: give 0 or more")
         self._interval = keyframe_interval
+        self._cuts = SceneCuts() if scene_cuts else None
+        self._key = 0
+        self._timescale = made.timescale
         self._encoder = codec.encoder(made.height, made.width)
-        header = ClipHeader(codec.model_id, made.width, made.height, made.rate, made.aspect, made.colour.to_byte())
+        colour = made.colour
+        header = ClipHeader(
+            codec.model_id, made.width, made.height, made.rate, made.aspect, colour.to_byte(), colour.primaries,
+            colour.transfer, made.timescale,
+        )  # fmt: skip
         self._chunks = ChunkWriter(file, header)
 
     @property
@@ -65,15 +81,24 @@ class ClipWriter:
         """Bytes of the clip so far."""
         return self._chunks.bytes_written
 
-    def write(self, frame: Picture) -> None:
-        """Encode the next frame, uint8[H, W, 3], sRGB.
+    def write(self, frame: Picture, ticks: int = 0) -> None:
+        """Encode the next frame.
+
+        Args:
+            frame: uint8[H, W, 3], sRGB.
+            ticks: how long it is shown, in units of 1 / `timescale` of the format; 0: as long as the rate says.
 
         Raises:
-            InputError: it has another dtype or size.
+            InputError: it has another dtype or size, or `ticks` is not 0 in a clip without a timescale.
         """
+        if ticks and not (self._timescale and 0 < ticks <= MAX_NUMBER):
+            raise InputError(f"a frame of {ticks} ticks: durations need a timescale, and are 1 to 2^31 - 1")
+        check_picture(frame)
         number = self._chunks.frames
-        key = number == 0 or (self._interval > 0 and number % self._interval == 0)
-        self._chunks.write(self._encoder.encode(frame, key))
+        cut = self._cuts is not None and self._cuts.begins(frame)
+        if number == 0 or cut or (self._interval > 0 and number - self._key >= self._interval):
+            self._key = number
+        self._chunks.write(self._encoder.encode(frame, self._key == number), ticks)
 
     def close(self) -> None:
         """Write the index; does not close the file.
@@ -105,53 +130,70 @@ class ClipReader:
         """
         self._codec = codec
         self._chunks = ChunkReader(file)
+        self._read = False
         header = self._chunks.header
         check_model(header, codec.model.model_id)
         try:
-            self._decoder = codec.decoder(header.height, header.width)
+            codec.decoder(header.height, header.width)
         except InputError as error:  # a side that the container can name and no frame can have
             raise BitstreamError(f"this clip cannot be decoded: {error}") from None
-        colour = Colour.from_byte(header.colour)
-        self.format = FrameFormat(header.width, header.height, header.rate, header.aspect, colour)
+        colour = Colour.from_byte(header.colour, header.primaries, header.transfer)
+        self.format = FrameFormat(header.width, header.height, header.rate, header.aspect, colour, header.timescale)
 
     def frames(self, begin: int = 0, end: int | None = None) -> Iterator[Picture]:
         """Yield the frames `begin` to `end` - 1, or to the last; can be called once on a pipe.
 
-        A file is entered at the last key frame before `begin`; a pipe is decoded from its first frame.
+        A file is entered at the last key frame before `begin`; a pipe is decoded from its first frame. Several
+        iterators of one reader each have a decoder and a position of their own.
 
         Yields:
             uint8[H, W, 3], sRGB, each proved by its checksum.
 
         Raises:
             BitstreamError: the clip is damaged or truncated. All frames before the damage were yielded.
-            InputError: the clip is whole and ends before frame `begin`.
+            InputError: the clip is whole and ends before frame `begin`, or it is a pipe and was read before.
         """
+        return (picture for picture, _ in self.timed(begin, end))
+
+    def timed(self, begin: int = 0, end: int | None = None) -> Iterator[tuple[Picture, int]]:
+        """Yield frames as `frames` does, each with its duration in units of 1 / `timescale`; 0: the rate's."""
         chunks = self._chunks
         if chunks.seekable:
-            chunks.seek(*self._entry(begin))
+            chunks = chunks.again()
+        elif self._read:
+            raise InputError("a clip from a pipe can be read once")
+        self._read = True
+        return self._decoded(chunks, begin, end)
+
+    def _decoded(self, chunks: ChunkReader, begin: int, end: int | None) -> Iterator[tuple[Picture, int]]:
+        if chunks.seekable:
+            chunks.seek(*_entry(chunks, begin))
+        decoder = self._codec.decoder(self.format.height, self.format.width)
         while end is None or chunks.number < end:
             number, frame = chunks.number, chunks.read()
             if frame is None:
                 if begin and number <= begin:
                     raise InputError(f"the clip has {number} frames, and no frame {begin}")
                 return
-            picture = self._decoder.decode(frame)
+            picture, ticks = decoder.decode(frame), chunks.ticks
             if number >= begin:
-                yield picture
+                yield picture, ticks
 
-    def _entry(self, number: int) -> tuple[int, int]:
-        """Return number and offset of the key frame to begin with for a frame."""
-        if number == 0:
-            return self._chunks.first
-        index = self._chunks.load_index() or self._scan(number)
-        return index.before(number) if index.keys else self._chunks.first
 
-    def _scan(self, number: int) -> Index:
-        """Return the key frames up to a frame of a clip without an index, as far as it is whole."""
-        index = Index()
-        for key, offset in self._chunks.scan(number):
-            index.add(key, offset)
-        return index
+def _entry(chunks: ChunkReader, number: int) -> tuple[int, int]:
+    """Return number and offset of the key frame to begin with for a frame of a seekable clip."""
+    if number == 0:
+        return chunks.first
+    index = chunks.load_index() or _scanned(chunks, number)
+    return index.before(number) if index.keys else chunks.first
+
+
+def _scanned(chunks: ChunkReader, number: int) -> Index:
+    """Return the key frames up to a frame of a clip without an index, as far as it is whole."""
+    index = Index()
+    for key, offset in chunks.scan(number):
+        index.add(key, offset)
+    return index
 
 
 def check_model(header: ClipHeader, model_id: str) -> None:

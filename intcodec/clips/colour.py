@@ -83,17 +83,19 @@ class Colour:
     matrix: Matrix = Matrix.RGB
     full: bool = False  # luma 0 to 255, chroma centred on 128 with 255 steps; else 16 to 235, and 224 steps
     chroma: Chroma = Chroma.C444
+    primaries: int = 2  # code points of ITU-T H.273; 2: nobody says
+    transfer: int = 2
 
     def to_byte(self) -> int:
         """Return the clip's colour byte: bits 0-1 matrix, 2 full range, 3-5 chroma."""
         return self.matrix | self.full << 2 | self.chroma << 3
 
     @classmethod
-    def from_byte(cls, value: int) -> Colour:
-        """Return what a clip's colour byte says; a chroma that this version does not know is taken as 4:4:4."""
+    def from_byte(cls, value: int, primaries: int = 2, transfer: int = 2) -> Colour:
+        """Return what a clip's header says; a chroma that this version does not know is taken as 4:4:4."""
         chroma = value >> 3 & 7
         known = Chroma(chroma) if chroma in list(Chroma) else Chroma.C444
-        return cls(Matrix(value & 3), bool(value & 4), known)
+        return cls(Matrix(value & 3), bool(value & 4), known, primaries, transfer)
 
 
 def plane_shapes(height: int, width: int, chroma: Chroma) -> list[tuple[int, int]]:

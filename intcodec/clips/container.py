@@ -3,8 +3,8 @@
 What may live here: the layout, its integers, its checksums and its limits. Writer and reader work on pipes: the writer
 never seeks, and the reader seeks only when it is asked to. Nothing is allocated beyond the bytes that arrive.
 
-    magic 4 | version 1 | colour 1 | model id 8 | width | height | rate | aspect | crc 4          header
-    'K' or 'P' | section lengths | latents crc 4 | pixels crc 4 | check 2 | sections | crc 4       a frame, repeated
+    intcodec.clips.header                                                                           header
+    kind | duration? | section lengths | latents crc 4 | pixels crc 4 | check 2 | sections | crc 4  a frame, repeated
     'E' | frames | key frames | (frame, offset) of each | crc 4                                    the end, an index
     offset of the end 8 | magic 4                                                                  trailer
 
@@ -17,9 +17,8 @@ import contextlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field
-from fractions import Fraction
-from math import gcd
 from typing import Final, Protocol
 from zlib import crc32
 
@@ -27,23 +26,18 @@ from intcodec.base.errors import BitstreamError
 from intcodec.base.files import Readable
 from intcodec.clips.bytesource import ByteSource
 from intcodec.clips.framecodec import CodedFrame
-from intcodec.coding.bitstream import MAX_SECTION, MAX_SIDE, write_varint
-from intcodec.modelfile.container import MODEL_ID_BYTES
+from intcodec.clips.header import MAX_NUMBER, ClipHeader, header_bytes, read_header
+from intcodec.coding.bitstream import MAX_SECTION, write_varint
 
-MAGIC: Final = b"\x89INV"
 TRAILER_MAGIC: Final = b"VNI\x89"
-VERSION: Final = 1
 TRAILER_BYTES: Final = 12
-#: Largest numerator and denominator of the frame rate, and of a pixel's aspect.
-MAX_RATIO: Final = 2**31 - 1
 MAX_FRAMES: Final = 2**35 - 1
-#: Largest value of the colour byte: what its bits mean is in intcodec.clips.colour.
-MAX_COLOUR: Final = 63
-
 _KEY: Final = 0x4B
 _INTER: Final = 0x50
 _END: Final = 0x45
 _SECTIONS: Final = {_KEY: 2, _INTER: 4}
+#: Set in a frame's kind where its duration follows: "k" and "p".
+_TIMED: Final = 0x20
 #: Stands for the frame's number in the checksum of the end.
 _NO_NUMBER: Final = 2**64 - 1
 
@@ -54,21 +48,6 @@ class Writable(Protocol):
     def write(self, data: bytes, /) -> object:
         """Write all of `data`."""
         ...
-
-
-@dataclass(frozen=True)
-class ClipHeader:
-    """What holds for all frames of a clip.
-
-    Invariant: 1 <= width, height <= MAX_SIDE; rate > 0; aspect is in lowest terms, or (0, 0).
-    """
-
-    model_id: bytes  # the first MODEL_ID_BYTES bytes of the model's SHA-256
-    width: int
-    height: int
-    rate: Fraction  # frames per second
-    aspect: tuple[int, int] = (0, 0)  # width to height of a pixel; (0, 0): not known
-    colour: int = 0  # what the frames were before they became RGB; changes no decoded pixel
 
 
 @dataclass
@@ -112,8 +91,9 @@ class ChunkWriter:
         """
         self._file = file
         self._limit = frame_limit(header.width, header.height)
+        self._timed = header.timescale > 0
         self._index = Index()
-        data = _header_bytes(header)
+        data = header_bytes(header)
         self._seed = data[-4:]
         self.bytes_written = len(data)
         file.write(data)
@@ -123,21 +103,27 @@ class ChunkWriter:
         """Number of frames written."""
         return self._index.frames
 
-    def write(self, frame: CodedFrame) -> None:
+    def write(self, frame: CodedFrame, ticks: int = 0) -> None:
         """Append a frame.
+
+        Args:
+            frame: the frame.
+            ticks: how long it is shown, in units of 1 / timescale of the header; 0: as long as the rate says.
 
         Raises:
             ValueError: it has another number of sections than its kind, is larger than `frame_limit`, or is the first
-                and no key frame; a defect in the caller.
+                and no key frame, or the clip has no timescale; a defect in the caller.
         """
         kind = _KEY if frame.key else _INTER
         if len(frame.sections) != _SECTIONS[kind] or sum(map(len, frame.sections)) > self._limit:
             raise ValueError(f"cannot write a frame of sections {[len(s) for s in frame.sections]}")
         if not (frame.key or self.frames):
             raise ValueError("the first frame must be a key frame")
+        if ticks and not (self._timed and 1 <= ticks <= MAX_NUMBER):
+            raise ValueError(f"cannot write a frame of {ticks} ticks")
         if frame.key:
             self._index.add(self.frames, self.bytes_written)
-        out = bytearray((kind,))
+        out = bytearray((kind | _TIMED,)) + write_varint(ticks) if ticks else bytearray((kind,))
         for section in frame.sections:
             out += write_varint(len(section))
         out += frame.latents_crc.to_bytes(4, "little") + frame.pixels_crc.to_bytes(4, "little")
@@ -178,7 +164,8 @@ class ChunkWriter:
 class ChunkReader:
     """Read a clip chunk by chunk, from a file or a pipe.
 
-    Invariant: `number` is the number of the frame that `read` returns next.
+    Invariant: `number` is the number of the frame that `read` returns next; `ticks` is the duration of the one that it
+    returned last, 0 where that is the rate's.
     """
 
     def __init__(self, file: Readable) -> None:
@@ -189,16 +176,24 @@ class ChunkReader:
             InputError: the system refuses to read.
         """
         self._bytes = ByteSource(file)
-        self.header, self._seed = _read_header(self._bytes)
+        self.header, self._seed = read_header(self._bytes)
         self._start = self._bytes.at
         self._limit = frame_limit(self.header.width, self.header.height)
         self.number = 0
+        self.ticks = 0
         self.payload_bytes = 0  # of the sections that were read
         self._seen: Index | None = Index()  # None after a seek
 
+    def again(self) -> ChunkReader:
+        """Return a reader of the same seekable clip, from its first frame, with a position of its own."""
+        other = copy(self)
+        other._bytes = copy(self._bytes)
+        other.seek(*self.first)
+        return other
+
     @property
     def seekable(self) -> bool:
-        """Whether `seek` and `load_index` can be used."""
+        """Whether `seek`, `again` and `load_index` can be used."""
         return self._bytes.seekable
 
     @property
@@ -218,9 +213,10 @@ class ChunkReader:
         if kind == _END:
             self._read_end(begin)
             return None
-        if kind not in _SECTIONS or (kind == _INTER and self.number == 0):
+        timed, kind = kind & _TIMED, kind & ~_TIMED
+        if kind not in _SECTIONS or (kind == _INTER and self.number == 0) or (timed and not self.header.timescale):
             raise BitstreamError(f"damaged clip: no frame {self.number} begins at byte {begin}")
-        frame = self._read_frame(kind)
+        frame = self._read_frame(kind, bool(timed))
         if self._seen is not None:
             self._seen.frames += 1
             if frame.key:
@@ -279,8 +275,11 @@ class ChunkReader:
         finally:
             self.seek(0, self._start)
 
-    def _read_frame(self, kind: int) -> CodedFrame:
+    def _read_frame(self, kind: int, timed: bool) -> CodedFrame:
         source, what = self._bytes, f"frame {self.number}"
+        ticks = source.varint(MAX_NUMBER, what) if timed else 0
+        if timed and not ticks:
+            raise BitstreamError(f"damaged clip: {what} lasts no time")
         lengths, room = [], self._limit
         for _ in range(_SECTIONS[kind]):
             lengths.append(source.varint(min(room, MAX_SECTION), what))
@@ -291,6 +290,7 @@ class ChunkReader:
             raise BitstreamError(f"damaged clip: the beginning of {what} does not match its checksum")
         sections = tuple(source.take(length, what) for length in lengths)
         source.check_crc(what)
+        self.ticks = ticks
         return CodedFrame(kind == _KEY, sections, latents_crc, pixels_crc)
 
     def _read_end(self, begin: int) -> None:
@@ -324,49 +324,6 @@ class ChunkReader:
 def _first_crc(seed: bytes, number: int) -> int:
     """Return the checksum that a chunk's goes on from."""
     return crc32(seed + number.to_bytes(8, "little"))
-
-
-def _header_bytes(header: ClipHeader) -> bytes:
-    rate, aspect = header.rate, header.aspect
-    if not (1 <= header.width <= MAX_SIDE and 1 <= header.height <= MAX_SIDE):
-        raise ValueError(f"cannot write frames of {header.width}x{header.height}")
-    if len(header.model_id) != MODEL_ID_BYTES or not 0 <= header.colour <= MAX_COLOUR:
-        raise ValueError("bad model id or colour")
-    if not (1 <= rate.numerator <= MAX_RATIO and rate.denominator <= MAX_RATIO):
-        raise ValueError(f"cannot write a rate of {rate} frames per second")
-    if not _is_aspect(*aspect):
-        raise ValueError(f"cannot write a pixel aspect of {aspect}")
-    out = bytearray(MAGIC + bytes((VERSION, header.colour)) + header.model_id)
-    for value in (header.width, header.height, rate.numerator, rate.denominator, *aspect):
-        out += write_varint(value)
-    return bytes(out + crc32(out).to_bytes(4, "little"))
-
-
-def _read_header(source: ByteSource) -> tuple[ClipHeader, bytes]:
-    """Return the header and its checksum's bytes."""
-    what = "header"
-    if source.take(len(MAGIC), what) != MAGIC:
-        raise BitstreamError("not an intcodec clip")
-    source.start_crc(MAGIC, 0)
-    version = source.integer(1, what)
-    if version != VERSION:
-        raise BitstreamError(f"clip version {version} is not supported; this intcodec reads version {VERSION}")
-    colour = source.integer(1, what)
-    model_id = source.take(MODEL_ID_BYTES, what)
-    width, height = source.varint(MAX_SIDE, what), source.varint(MAX_SIDE, what)
-    rate = source.varint(MAX_RATIO, what), source.varint(MAX_RATIO, what)
-    aspect = source.varint(MAX_RATIO, what), source.varint(MAX_RATIO, what)
-    seed = source.crc.to_bytes(4, "little")
-    source.check_crc(what)
-    if not width or not height or not all(rate) or gcd(*rate) != 1 or not _is_aspect(*aspect) or colour > MAX_COLOUR:
-        raise BitstreamError("damaged clip: its header makes no sense")
-    return ClipHeader(model_id, width, height, Fraction(*rate), aspect, colour), seed
-
-
-def _is_aspect(width: int, height: int) -> bool:
-    if (width, height) == (0, 0):
-        return True
-    return 1 <= min(width, height) <= max(width, height) <= MAX_RATIO and gcd(width, height) == 1
 
 
 def _read_trailer(source: ByteSource) -> int:

@@ -31,6 +31,7 @@ class FrameFormat:
     rate: Fraction = DEFAULT_RATE  # frames per second
     aspect: tuple[int, int] = (0, 0)  # width to height of a pixel in lowest terms; (0, 0): not known
     colour: Colour = field(default_factory=Colour)  # of the file; frames are RGB
+    timescale: int = 0  # ticks per second of the frames' own durations; 0: all last as long as the rate says
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def encode(model: Model, engine: Engine, frames: Frames, interval: int) -> Coded
     notes, file = _Notes(model, engine), io.BytesIO()
     try:
         made = FrameFormat(frames.shape[2], frames.shape[1], RATE)
-        writer = ClipWriter(notes.codec, file, made, interval)
+        writer = ClipWriter(notes.codec, file, made, interval, scene_cuts=False)
         for frame in frames:
             writer.write(frame)
             notes.frame()

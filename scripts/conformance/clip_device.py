@@ -53,7 +53,8 @@ def encode(codec: VideoCodec, frames: Iterable[Frame], interval: int) -> bytes:
     file, writer = io.BytesIO(), None
     for frame in frames:
         if writer is None:
-            writer = ClipWriter(codec, file, FrameFormat(frame.shape[1], frame.shape[0], Fraction(25)), interval)
+            made = FrameFormat(frame.shape[1], frame.shape[0], Fraction(25))
+            writer = ClipWriter(codec, file, made, interval, scene_cuts=False)
         writer.write(frame)
     if writer is not None:
         writer.close()

@@ -13,11 +13,14 @@ import tinyvideo
 
 from intcodec import load_video
 from intcodec.base.errors import BitstreamError, InputError, LimitError, ModelError, WrongModelError
-from intcodec.clips.clip import ClipReader, ClipWriter
+from intcodec.cli import clips as cli_clips
+from intcodec.clips.clip import DEFAULT_INTERVAL, ClipReader, ClipWriter
 from intcodec.clips.colour import Chroma, Colour, Matrix
-from intcodec.clips.container import ChunkReader, ChunkWriter, ClipHeader, Index, frame_limit
+from intcodec.clips.container import ChunkReader, ChunkWriter, Index, frame_limit
 from intcodec.clips.framecodec import CodedFrame, VideoCodec, load_either, shown
 from intcodec.clips.frames import FrameFormat
+from intcodec.clips.header import MAGIC, ClipHeader
+from intcodec.clips.scenecuts import SceneCuts
 from intcodec.engines import create
 from intcodec.engines.native import NativeEngine, isa_levels
 from intcodec.network.graph import Network
@@ -211,7 +214,105 @@ def test_networks_that_are_no_video_codec() -> None:
 
 
 def test_header_survives() -> None:
+    assert clip().startswith(MAGIC)
+    assert MAGIC == cli_clips.MAGIC
+    assert DEFAULT_INTERVAL == cli_clips.DEFAULT_INTERVAL
     assert ClipReader(codec(), io.BytesIO(clip())).format == FORMAT
+
+
+HDR = replace(FORMAT, colour=Colour(Matrix.BT2020, False, Chroma.C420_LEFT, 9, 16), timescale=90000)
+
+
+def timed(ticks: list[int], made: FrameFormat = HDR) -> bytes:
+    file = io.BytesIO()
+    writer = ClipWriter(codec(), file, made, 2)
+    for frame, duration in zip(source(), ticks, strict=False):
+        writer.write(frame, duration)
+    writer.close()
+    return file.getvalue()
+
+
+def test_primaries_transfer_and_durations_survive() -> None:
+    ticks = [3003, 0, 1, 2**31 - 1]
+    data = timed(ticks)
+    for file in (io.BytesIO(data), Pipe(data)):
+        reader = ClipReader(codec(), file)
+        assert reader.format == HDR
+        assert [duration for _, duration in reader.timed()] == ticks
+    assert [duration for _, duration in ClipReader(codec(), io.BytesIO(data)).timed(1, 3)] == ticks[1:3]
+
+
+def test_the_header_says_byte_for_byte_what_the_document_says() -> None:
+    header = timed([5])[:40]
+    assert header[5] == 128 | 3 | 2 << 3  # extended, BT.2020, limited, 4:2:0 on the left
+    at = 4 + 1 + 1 + 8 + 1 + 1 + 3 + 2 + 1 + 1  # magic ... 50, 37, 30000, 1001, 4, 3
+    assert header[at : at + 5] == bytes((9, 16, 90000 & 127 | 128, 90000 >> 7 & 127 | 128, 90000 >> 14))
+    assert header[at + 9 : at + 11] == b"k\x05"  # after the checksum: a key frame of five ticks
+
+
+def test_durations_need_a_timescale() -> None:
+    writer = ClipWriter(codec(), io.BytesIO(), FORMAT)
+    for ticks in (1, -1):
+        with pytest.raises(InputError, match="durations need a timescale"):
+            writer.write(source()[0], ticks)
+    with pytest.raises(ValueError, match="cannot write a frame of 7 ticks"):
+        ChunkWriter(io.BytesIO(), ClipHeader(bytes(8), 50, 37, Fraction(25))).write(
+            CodedFrame(True, (b"", b""), 0, 0), 7
+        )
+
+
+# --- scenes -----------------------------------------------------------------------------------------------------------
+
+
+def scenes(*seeds: int, length: int = 7, size: tuple[int, int] = (40, 60)) -> list[np.ndarray]:
+    """Scenes that move, one after another: grey levels around 60, 180, 60, ..."""
+    out: list[np.ndarray] = []
+    for k, seed in enumerate(seeds):
+        frames = tinyvideo.clip(length, *size, seed=seed)
+        out += [(frame // 4 + (30 if k % 2 == 0 else 150)).astype(np.uint8) for frame in frames]
+    return out
+
+
+def cuts(frames: list[np.ndarray]) -> list[int]:
+    decide = SceneCuts()
+    return [k for k, frame in enumerate(frames) if decide.begins(frame)]
+
+
+def test_scenes_begin_where_they_were_put_together() -> None:
+    for size in ((40, 60), (1, 1), (3, 700), (700, 3), (600, 520)):
+        assert cuts(scenes(1, 2, 3, size=size, length=4)) == [4, 8]
+
+
+def test_no_scene_begins_in_a_pan_a_fade_noise_or_a_strobe() -> None:
+    chance = np.random.default_rng(5)
+    still = tinyvideo.clip(1, 64, 64)[0].astype(float)
+    wide = np.repeat(np.repeat(chance.integers(0, 256, (8, 64, 3)), 8, axis=0), 8, axis=1).astype(np.uint8)
+    pan = [np.ascontiguousarray(wide[:, 5 * k : 5 * k + 64]) for k in range(30)]
+    fade = [(still * k / 20).astype(np.uint8) for k in range(21)]
+    noise = [chance.integers(0, 256, (64, 64, 3)).astype(np.uint8) for _ in range(9)]
+    strobe = [np.full((8, 8, 3), 255 * (k % 2), np.uint8) for k in range(20)]
+    assert cuts(pan) == cuts(fade) == cuts(noise) == cuts(strobe) == []
+
+
+def test_key_frames_come_at_cuts_and_an_interval_after_the_last_one() -> None:
+    def keys(interval: int, **options: bool) -> list[int]:
+        file = io.BytesIO()
+        made = FrameFormat(60, 40)
+        writer = ClipWriter(codec(), file, made, interval, **options)
+        for frame in scenes(1, 2):
+            writer.write(frame)
+        writer.close()
+        index = ChunkReader(file).again().load_index() if file.seek(0) == 0 else None
+        assert index is not None
+        return list(index.keys)
+
+    assert keys(0) == [0, 7]
+    assert keys(4) == [0, 4, 7, 11]
+    assert keys(0, scene_cuts=False) == [0]
+    assert keys(4, scene_cuts=False) == [0, 4, 8, 12]
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_pipe_gives_the_same_frames() -> None:
@@ -260,6 +361,27 @@ def test_a_range_decodes_from_the_last_key_frame_only() -> None:
     counting = Counting(tinyvideo.bundle(), codec().engine)
     list(ClipReader(counting, io.BytesIO(clip())).frames(6, 7))
     assert decoded == [True, False, False]
+
+
+def test_iterators_of_one_reader_are_independent() -> None:
+    for data in (clip(), clip()[: offsets(clip())[-1]]):
+        reader = ClipReader(codec(), io.BytesIO(data))
+        pairs = list(zip(reader.frames(2, 7), reader.frames(4, 9), strict=True))
+        assert_begins([one for one, _ in pairs], pictures()[2:])
+        assert_begins([two for _, two in pairs], pictures()[4:])
+        first = reader.frames(0, COUNT)
+        next(first)
+        list(reader.frames(8, COUNT))
+        assert_begins(list(first), pictures()[1:])
+
+
+def test_a_pipe_can_be_read_once() -> None:
+    reader = ClipReader(codec(), Pipe(clip()))
+    first = reader.frames()
+    next(first)
+    with pytest.raises(InputError, match="from a pipe can be read once"):
+        reader.frames()
+    assert_begins(list(first), pictures()[1:])
 
 
 def test_a_range_beyond_the_end_says_so() -> None:

@@ -155,7 +155,23 @@ def forged(**fields: object) -> bytes:
     out = bytearray(made["magic"]) + bytes((made["version"], made["colour"])) + made["model"]  # type: ignore[call-overload,operator]
     for value in made["ints"]:  # type: ignore[attr-defined]
         out += bytes((value,)) if isinstance(value, int) else value
+    out += made.get("more", b"")  # type: ignore[arg-type]
     return bytes(out) + zlib.crc32(out).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(
+    ("header", "chunk", "message"),
+    [
+        ({}, b"k\x05", "no frame 0 begins"),
+        ({}, b"p\x05", "no frame 0 begins"),
+        ({"colour": 128, "more": b"\x02\x02\x19"}, b"k\x00", "frame 0 lasts no time"),
+        ({"colour": 128, "more": b"\x02\x02\x19"}, b"k" + b"\xff" * 5, "impossible number"),
+        ({"colour": 128, "more": b"\x02\x02\x19"}, b"p\x05", "no frame 0 begins"),
+    ],
+)
+def test_forged_durations(header: dict[str, object], chunk: bytes, message: str) -> None:
+    with pytest.raises(BitstreamError, match=message):
+        list(ClipReader(codec(), io.BytesIO(forged(**header) + chunk + bytes(40))).frames())
 
 
 @pytest.mark.parametrize(
@@ -164,6 +180,10 @@ def forged(**fields: object) -> bytes:
         ({"magic": b"\x89INT"}, "not an intcodec clip"),
         ({"version": 2}, "version 2 is not supported"),
         ({"colour": 64}, "makes no sense"),
+        ({"colour": 128 + 64, "more": b"\x09\x10\x00"}, "makes no sense"),
+        ({"colour": 128, "more": b"\x02\x02\x00"}, "extended for nothing"),
+        ({"colour": 128, "more": b"\x02\x02\x80\x00"}, "impossible number"),
+        ({"colour": 128}, "ends at byte 24, inside its header"),
         ({"ints": (0, 37, 25, 1, 0, 0)}, "makes no sense"),
         ({"ints": (50, 37, 25, 0, 0, 0)}, "makes no sense"),
         ({"ints": (50, 37, 50, 2, 0, 0)}, "makes no sense"),

@@ -20,9 +20,10 @@ from modelfiles import rebuild
 from intcodec import load, load_video
 from intcodec.base.errors import BitstreamError, IntCodecError, ModelError
 from intcodec.clips.clip import ClipReader, ClipWriter
-from intcodec.clips.container import ChunkWriter, ClipHeader
+from intcodec.clips.container import ChunkWriter
 from intcodec.clips.framecodec import DEFAULT_FRAME_PIXELS, CodedFrame, VideoCodec, load_either
 from intcodec.clips.frames import FrameFormat
+from intcodec.clips.header import ClipHeader
 from intcodec.conformance.verify import verify
 from intcodec.modelfile.model import Model
 from intcodec.modelfile.selftest import check_vectors
