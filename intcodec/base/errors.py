@@ -1,7 +1,8 @@
 """Every exception intcodec raises on purpose; all derive from `IntCodecError`.
 
 Message convention: one line, what is wrong and what to do about it. The command line prints it as is and exits with
-`exit_code`.
+`exit_code`. Where Python has an exception for the same thing, ours is one, so that `except ValueError` works as people
+expect; code that catches a built-in around a call of ours lets `IntCodecError` through first.
 """
 
 
@@ -11,19 +12,19 @@ class IntCodecError(Exception):
     exit_code = 1
 
 
-class InputError(IntCodecError):
+class InputError(IntCodecError, ValueError):
     """An argument, image or float checkpoint cannot be used as given."""
 
     exit_code = 2
 
 
-class BitstreamError(IntCodecError):
+class BitstreamError(IntCodecError, ValueError):
     """A compressed file is truncated, damaged or not an intcodec file."""
 
     exit_code = 3
 
 
-class ModelError(IntCodecError):
+class ModelError(IntCodecError, ValueError):
     """A model bundle is damaged, unsupported or fails its proof."""
 
     exit_code = 4
@@ -48,13 +49,13 @@ class SelfTestError(ModelError):
     exit_code = 5
 
 
-class RangeError(IntCodecError):
+class RangeError(IntCodecError, ArithmeticError):
     """A value left the range that the arithmetic contract proves: a defect in a model or an engine."""
 
     exit_code = 6
 
 
-class LimitError(IntCodecError):
+class LimitError(IntCodecError, ValueError):
     """The declared size exceeds the limit set by the caller (`max_pixels`)."""
 
     exit_code = 7

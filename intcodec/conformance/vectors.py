@@ -88,8 +88,9 @@ def load(root: Path) -> list[VectorFile]:
     for name in sorted(names):
         if name == "schema.json" or "/" in name or not name.endswith(".json"):
             continue
+        data = _read(root, files, name)
         try:
-            content = json.loads(_read(root, files, name))
+            content = json.loads(data)
             known = content["format"] == FORMAT and content["kind"] in KINDS
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{root / name} is no file of conformance vectors") from error

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from intcodec.base.errors import ModelError
+from intcodec.base.errors import IntCodecError, ModelError
 from intcodec.base.files import write_bytes
 from intcodec.base.integers import ACC_LIMIT
 from intcodec.modelfile import tensorfile
@@ -186,6 +186,8 @@ def read_network(content: bytes) -> tuple[Network, dict[str, int], tuple[Mapping
         network = description.restore(json, tensors)
         expected = {f"{graph.name}/{row.name}" for graph, row in network.rows()}
         expected |= {f"latent/{name}" for name in network.latents}
+    except IntCodecError:
+        raise
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
         raise ModelError(f"model: network description is damaged ({type(error).__name__})") from error
     if not isinstance(bounds, dict) or set(bounds) != expected:

@@ -61,8 +61,9 @@ class Pictures:
         """
         if self.path.is_dir():
             return read_picture(self.path / name, MAX_PIXELS, "white").picture
+        archive = self._open()
         try:
-            content = self._open().read(name)
+            content = archive.read(name)
         except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError) as error:
             raise InputError(f"cannot be read from the archive: {error}") from error
         return read_picture(content, MAX_PIXELS, "white").picture
