@@ -1,4 +1,4 @@
-"""What `make test-fast` leaves out: tests that start browsers, emulators, compilers or peers, train, or kill processes."""
+"""What `make test-fast` leaves out: tests with browsers, emulators, compilers, peers, training or kills."""
 
 from __future__ import annotations
 
