@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from intcodec.base.errors import BitstreamError, InputError, LimitError, ModelError
 from intcodec.base.integers import IntArray
-from intcodec.coding.latentcoders import Coded, HyperpriorCoder
+from intcodec.coding.latentcoder import Coded, LatentCoder
 from intcodec.coding.latents import checksum
 from intcodec.modelfile.container import MODEL_ID_BYTES
 from intcodec.network.graph import Network
@@ -86,9 +86,7 @@ class VideoCodec:
         self.engine = engine
         self.max_pixels = max_pixels
         check_video(model.network)
-        self.coders = {
-            part: HyperpriorCoder(model.network.part(part), _PartEngine(engine, part)) for part in PARTS
-        }  # fmt: skip
+        self.coders = {part: LatentCoder(model.network.part(part), _PartEngine(engine, part)) for part in PARTS}
         self._limits = {part: PictureLimits(model.network.part(part)) for part in PARTS}
 
     @property
@@ -312,7 +310,7 @@ def check_video(network: Network) -> None:
     wanted = {f"{part}_{graph}" for part in PARTS for graph in ("g_a", "h_a", "h_s", "g_s")} | {"predict"}
     if set(network.graphs) != wanted:
         raise ModelError(f"this intcodec cannot code clips with a {network.arch} model")
-    if not all(HyperpriorCoder.fits(network.part(part)) for part in PARTS):
+    if any(set(network.part(part).latents) != {"y", "z"} for part in PARTS):
         raise ModelError("a part of the video model is no codec with a hyperprior")
     picture = (REFERENCE_LO, REFERENCE_HI)
     widest = REFERENCE_HI - REFERENCE_LO  # of a difference of two pictures

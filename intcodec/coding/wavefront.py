@@ -2,19 +2,19 @@
 
 A position sees 12 neighbours, the part of its 5x5 window before it in raster order. All positions with equal x + 3y see
 only positions of earlier steps (the nearest later one on the row above, dy = -1, dx = 2, lies at x + 3y - 1), so they
-form one step: one run of the graph `context` on all of them and one call of the range coder. For a 48x32 latent these
+form one step: one run of the pass's graph on all of them and one call of the range coder. For a 48x32 latent these
 are 141 steps in place of 1536 positions.
 
     step t:  positions (y, t - 3y), y ascending -> neighbours, params -> context -> index, mean -> symbols -> y_hat
 
-What may live here: the order of positions and the one walk that encoder and decoder share; they differ only in where a
-step's symbols come from, so they cannot drift apart. The order is normative (docs/bitstream.md).
+What may live here: the order of positions and the loop over them, which encoder and decoder share. The order is
+normative (docs/bitstream.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +22,13 @@ from numpy.typing import NDArray
 from intcodec.base.integers import IntArray
 from intcodec.coding.latents import Symbols, from_symbols
 from intcodec.network.graph import Latent
+from intcodec.network.schedule import NEIGHBOURS, SLOPE
 
 if TYPE_CHECKING:
     from intcodec.engines import Engine
 
-#: Neighbours (dy, dx) in the order of their channels in the tensor `neighbours`.
-NEIGHBOURS: Final = tuple((k // 5 - 2, k % 5 - 2) for k in range(12))
-#: Positions whose x + slope * y are equal are independent of each other.
-SLOPE: Final = 3
-
 #: Given a step's latent values' rows and columns, CDF rows and means, returns its symbols, int16[n, 1, M].
-StepSymbols = Callable[[NDArray[np.intp], NDArray[np.intp], IntArray, IntArray], Symbols]
+StepSymbols = Callable[[NDArray[np.intp], NDArray[np.intp], IntArray, "IntArray | None"], Symbols]
 
 
 def steps(height: int, width: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
@@ -49,29 +45,37 @@ def steps(height: int, width: int) -> Iterator[tuple[NDArray[np.intp], NDArray[n
             yield rows, t - SLOPE * rows
 
 
-def walk(engine: Engine, latent: Latent, params: IntArray, symbols_of: StepSymbols) -> tuple[Symbols, IntArray]:
-    """Go through y step by step.
+def code_steps(
+    engine: Engine,
+    graph: str,
+    latent: Latent,
+    given: Mapping[str, IntArray],
+    symbols_of: StepSymbols,
+    symbols: Symbols,
+    y_hat: IntArray,
+) -> None:
+    """Go through a slice of y step by step.
 
     Args:
-        engine: runs the graph `context`.
-        latent: the description of y.
-        params: int16[h, w, 2M], what h_s derived from z_hat, cropped to y's size.
+        engine: runs the graph.
+        graph: name of the graph that gives index and mean.
+        latent: the description of the slice.
+        given: what the graph reads beside `neighbours`, each [h, w, C], such as `params`.
         symbols_of: quantises the step's latents (encoder) or decodes its symbols (decoder).
-
-    Returns:
-        The symbols and y_hat, both int16[h, w, M].
+        symbols: int16[h, w, C], is filled.
+        y_hat: [h, w, C], is filled.
     """
-    height, width, _ = params.shape
-    symbols = np.empty((height, width, latent.channels), np.int16)
+    height, width, _ = symbols.shape
     # y_hat with a border of zeros: two rows above, two columns on either side
     padded = np.zeros((height + 2, width + 4, latent.channels), np.int16)
     flat = padded.reshape(-1, latent.channels)
     reach = np.array([(dy + 2) * (width + 4) + dx + 2 for dy, dx in NEIGHBOURS])
     for rows, columns in steps(height, width):
         seen = flat[(rows * (width + 4) + columns)[:, None] + reach]
-        inputs = {"neighbours": seen.reshape(len(rows), 1, -1), "params": params[rows, columns][:, None]}
-        out = engine.run("context", inputs)
-        step = symbols_of(rows, columns, out["index"], out["mean"])
+        inputs = {name: tensor[rows, columns][:, None] for name, tensor in given.items()}
+        out = engine.run(graph, {**inputs, "neighbours": seen.reshape(len(rows), 1, -1)})
+        mean = out.get("mean")
+        step = symbols_of(rows, columns, out["index"], mean)
         symbols[rows, columns] = step[:, 0]
-        padded[rows + 2, columns + 2] = from_symbols(step, latent, out["mean"])[:, 0]
-    return symbols, np.ascontiguousarray(padded[2:, 2:-2])
+        padded[rows + 2, columns + 2] = from_symbols(step, latent, mean)[:, 0]
+    y_hat[...] = padded[2:, 2:-2]

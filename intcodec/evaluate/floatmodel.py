@@ -103,7 +103,7 @@ class FloatModel:
         z_hat, z_size, z_ideal = self._bottleneck(net.h_a(y.abs() if isinstance(net, ScaleHyperprior) else y))
         hyper = net.h_s(z_hat)[..., : y.shape[2], : y.shape[3]]
         if isinstance(net, AutoregressivePrior):
-            scales, means = _walk(net, y, hyper)
+            scales, means = _step_by_step(net, y, hyper)
         elif isinstance(net, ScaleHyperprior):
             scales, means = hyper, torch.zeros_like(hyper)
         else:
@@ -123,7 +123,7 @@ class FloatModel:
         return z_hat, len(encode(symbols, rows, self._factorized)), _ideal_bytes(likelihoods)
 
 
-def _walk(net: AutoregressivePrior, y: Tensor, hyper: Tensor) -> tuple[Tensor, Tensor]:
+def _step_by_step(net: AutoregressivePrior, y: Tensor, hyper: Tensor) -> tuple[Tensor, Tensor]:
     """Return the scales and means of every position as a decoder finds them, step by step of the wavefront."""
     channels, height, width = y.shape[1:]
     border = _WINDOW // 2

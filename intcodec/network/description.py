@@ -16,12 +16,14 @@ from intcodec.base.errors import ModelError
 from intcodec.base.integers import ACC_LIMIT, IntArray
 from intcodec.entropy.cdf import CdfTables
 from intcodec.network.graph import MAX_CHANNELS, Graph, Latent, Network
+from intcodec.network.schedule import MAX_PASSES, Pass, usual_schedule
 from intcodec.rows.row import Row, TensorSpec
 from intcodec.rows.table import KINDS
 
 FORMAT = 1
 #: Entries of a cdf table; real ones have 10**5.
 MAX_ENTRIES = 1 << 22
+_FIELDS = {"format", "arch", "graphs", "latents", "tables", "extra"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _ARCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -53,6 +55,8 @@ def describe(network: Network) -> tuple[dict[str, Any], dict[str, IntArray]]:
         "tables": list(network.tables),
         "extra": dict(network.extra),
     }
+    if network.schedule != usual(network):
+        json["schedule"] = [step.as_json() for step in network.schedule]
     return json, tensors
 
 
@@ -65,21 +69,40 @@ def restore(json: Mapping[str, Any], tensors: Mapping[str, IntArray]) -> Network
     reader = _Reader(dict(tensors))
     if _get(json, "format", int, "network") != FORMAT:
         raise ModelError("network: its format is unknown to this version of intcodec")
-    graphs = _unique([reader.graph(g) for g in _list(json, "graphs", "network", 16)], "graph")
+    graphs = _unique([reader.graph(g) for g in _list(json, "graphs", "network", 64)], "graph")
     latents = _unique([reader.latent(v) for v in _list(json, "latents", "network", 16)], "latent")
     names = _list(json, "tables", "network", 16)
     tables = {_name(n, "table"): reader.table(n) for n in names}
     extra = _get(json, "extra", dict, "network")
     if reader.tensors:
         raise ModelError(f"network: tensor {min(reader.tensors)[:80]!r} belongs to nothing")
-    if len(tables) != len(names) or set(json) != {"format", "arch", "graphs", "latents", "tables", "extra"}:
+    if len(tables) != len(names) or set(json) - {"schedule"} != _FIELDS:
         raise ModelError("network: duplicate tables or unknown fields")
     if not graphs or set(tables) != set(latents):
         raise ModelError("network: no graphs, or latents and tables differ")
     arch: str = _get(json, "arch", str, "network")
     if not _ARCH.fullmatch(arch):
         raise ModelError("network: bad name of an arch")
-    return Network(arch, graphs, latents, tables, extra)
+    steps = _list(json, "schedule", "network", MAX_PASSES) if "schedule" in json else []
+    network = Network(arch, graphs, latents, tables, extra, tuple(_pass(step) for step in steps))
+    if "schedule" in json and (not steps or network.schedule == usual(network)):
+        raise ModelError("network: a schedule is stated only where it is not the usual one")
+    return network
+
+
+def usual(network: Network) -> tuple[Pass, ...]:
+    """Return the schedule that the network would have if it stated none."""
+    return usual_schedule(network.graphs, {name: latent.channels for name, latent in network.latents.items()})
+
+
+def _pass(json: Any) -> Pass:
+    where = "schedule"
+    _only(json, ("latent", "first", "count", "positions", "graphs", "refine"), where)
+    latent, positions = (_name(_get(json, key, str, where), key) for key in ("latent", "positions"))
+    graphs = tuple(_name(name, "graph") for name in _list(json, "graphs", where, 8))
+    refine: str = _get(json, "refine", str, where)
+    first, count = (_scalar(json, key, where) for key in ("first", "count"))
+    return Pass(latent, first, count, positions, graphs, _name(refine, "graph") if refine else "")
 
 
 class _Reader:

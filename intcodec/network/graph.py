@@ -24,6 +24,7 @@ from typing import Any, Final
 from intcodec.base.errors import ModelError
 from intcodec.base.integers import IntArray
 from intcodec.entropy.cdf import CdfTables
+from intcodec.network.schedule import Pass, usual_schedule
 from intcodec.rows.row import Row, TensorSpec
 
 #: Channels of a tensor.
@@ -114,7 +115,7 @@ class Network:
     """A whole integer codec: its graphs, its latents and their CDF tables.
 
     `tables["z"]` (and `tables["y"]` of a factorized model) have one row per channel; `tables["y"]` of a hyperprior
-    model has one row per scale index.
+    model has one row per scale index. `schedule` is how latents are coded; an empty one becomes the usual one.
     """
 
     arch: str
@@ -122,6 +123,12 @@ class Network:
     latents: Mapping[str, Latent]
     tables: Mapping[str, CdfTables]
     extra: Mapping[str, Any] = field(default_factory=dict)
+    schedule: tuple[Pass, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.schedule:
+            channels = {name: latent.channels for name, latent in self.latents.items()}
+            object.__setattr__(self, "schedule", usual_schedule(self.graphs, channels))
 
     def rows(self) -> Iterator[tuple[Graph, Row]]:
         """Iterate over (graph, row) in execution order."""

@@ -43,7 +43,7 @@ def latent_bound(latent: Latent, graphs: Mapping[str, Graph]) -> int:
     part = [g for name, g in graphs.items() if name.startswith(latent.name.removesuffix(local))]
     sources = [g.specs()[local] for g in part if local in g.outputs]
     means = [g.specs()["mean"] for g in part if local == "y" and "mean" in g.outputs]
-    mean = int(np.abs(latent.offset.astype(np.int64)).max()) + sum(m.magnitude for m in means)
+    mean = int(np.abs(latent.offset.astype(np.int64)).max()) + max((m.magnitude for m in means), default=0)
     if not 0 <= latent.fraction <= 10 or latent.shift.dtype != np.uint8 or int(latent.shift.max()) > 25:
         raise ModelError(f"latent {latent.name}: fraction must be in [0, 10] and shift uint8 in [0, 25]")
     encode = max((s.magnitude for s in sources), default=0) + mean + (1 << latent.fraction)

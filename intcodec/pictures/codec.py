@@ -20,7 +20,7 @@ from intcodec.base.errors import BitstreamError, InputError, LimitError, ModelEr
 from intcodec.base.integers import IntArray
 from intcodec.coding import bitstream
 from intcodec.coding.bitstream import Bitstream, Buffer
-from intcodec.coding.latentcoders import coder_for
+from intcodec.coding.latentcoder import LatentCoder
 from intcodec.coding.latents import checksum
 from intcodec.modelfile import embedded
 from intcodec.modelfile.container import MODEL_ID_BYTES
@@ -70,7 +70,7 @@ class Codec:
         self.decode_only = decode_only
         self._stride = _stride(model.network)
         self._limits = PictureLimits(model.network)
-        self._coder = coder_for(model.network, engine)
+        self._coder = LatentCoder(model.network, engine)
 
     def encode(self, image: IntArray, *, pixel_checksum: bool = True) -> bytes:
         """Encode a picture.

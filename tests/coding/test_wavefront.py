@@ -1,4 +1,4 @@
-"""The wavefront: every position once, after all it sees; and the walk against a plain raster scan."""
+"""The wavefront: every position once, after all it sees; and the loop against a plain raster scan."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from intcodec.coding import wavefront
 from intcodec.coding.latents import from_symbols, to_symbols
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.network.graph import Graph, Latent, Network
+from intcodec.network.schedule import NEIGHBOURS
 from intcodec.rows.concat import Concat
 from intcodec.rows.conv import Conv
 from intcodec.rows.row import TensorSpec
@@ -26,7 +27,7 @@ def test_every_position_comes_once_and_after_its_neighbours(size):
         when[rows, columns] = t
     assert (when >= 0).all()
     for (y, x), t in np.ndenumerate(when):
-        for dy, dx in wavefront.NEIGHBOURS:
+        for dy, dx in NEIGHBOURS:
             if 0 <= y + dy < size[0] and 0 <= x + dx < size[1]:
                 assert when[y + dy, x + dx] < t
 
@@ -54,7 +55,7 @@ def context_network():
     return Network("test", {"context": graph}, {}, {})
 
 
-def test_the_walk_equals_a_raster_scan_position_by_position():
+def test_the_loop_equals_a_raster_scan_position_by_position():
     engine = ReferenceEngine(context_network())
     latent = Latent("y", 10, np.zeros(M, np.int32), np.full(M, 6, np.uint8), -2047, 2047)
     rng = np.random.default_rng(12)
@@ -66,11 +67,12 @@ def test_the_walk_equals_a_raster_scan_position_by_position():
         seen_index[rows, columns] = index[:, 0]
         return to_symbols(y[rows, columns][:, None], latent, mean)
 
-    symbols, y_hat = wavefront.walk(engine, latent, params, quantise)
+    symbols, y_hat = (np.empty((*params.shape[:2], latent.channels), np.int16) for _ in range(2))
+    wavefront.code_steps(engine, "context", latent, {"params": params}, quantise, symbols, y_hat)
     expected = np.zeros((4, 7, M), np.int16)
     for i in range(4):
         for j in range(7):
-            inside = [(i + dy, j + dx) for dy, dx in wavefront.NEIGHBOURS]
+            inside = [(i + dy, j + dx) for dy, dx in NEIGHBOURS]
             seen = [expected[a, b] if 0 <= a < 4 and 0 <= b < 7 else np.zeros(M, np.int16) for a, b in inside]
             inputs = {"neighbours": np.concatenate(seen)[None, None], "params": params[i : i + 1, j : j + 1]}
             out = engine.run("context", inputs)

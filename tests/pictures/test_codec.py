@@ -259,17 +259,17 @@ def broken(arch: str, **change: Any) -> Any:
     ("change", "message"),
     [
         (lambda n: {"graphs": {k: g for k, g in n.graphs.items() if k != "g_s"}}, "no graph 'g_s'"),
-        (lambda n: {"graphs": {k: g for k, g in n.graphs.items() if k != "h_s"}}, "cannot run a hyperprior model"),
+        (lambda n: {"graphs": {k: g for k, g in n.graphs.items() if k != "h_s"}}, "graph 'h_s' is missing"),
         (lambda n: {"graphs": {**n.graphs, "context": n.graphs["h_s"]}}, "cannot run"),
         (lambda n: {"tables": {"z": n.tables["z"]}}, "no tables 'y'"),
         (lambda n: {"tables": {"z": n.tables["z"], "y": n.tables["z"]}}, "8 rows, 64 are needed"),
-        (lambda n: {"latents": {**n.latents, "y": n.latents["z"]}}, "does not fit"),
+        (lambda n: {"latents": {**n.latents, "y": n.latents["z"]}}, "no such channels"),
         (lambda n: {"graphs": {**n.graphs, "g_a": tiny.network("mean-scale").graphs["h_a"]}}, "three channels"),
         (lambda n: {"graphs": {**n.graphs, "g_s": tiny.network("hyperprior", 0, 8, 10).graphs["g_s"]}}, "does not fit"),
         (lambda n: {"graphs": {**n.graphs, "g_a": tiny.network("hyperprior", 0, 8, 10).graphs["g_a"]}}, "does not fit"),
         (
             lambda n: {"graphs": {**n.graphs, "h_s": tiny.network("hyperprior", 0, 8, 10).graphs["h_s"]}},
-            "h_s do not fit",
+            "h_s does not give 12 channels",
         ),
         (
             lambda n: {"graphs": {**n.graphs, "g_a": fewer_rows(n.graphs["g_a"])}},
