@@ -1,6 +1,7 @@
 """Small networks with random integer weights, in the shape that real models have; no torch, made in milliseconds.
 
 tiny.network("factorized" | "hyperprior" | "mean-scale" | "context", seed=0)      N = 8, M = 12 channels
+tiny.network("groups", seed=0)                          two groups of channels: a checkerboard, and one that is refined
 tiny.picture(height, width, seed=0)                                   a smooth picture with texture and edges
 """
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from intcodec.entropy.cdf import CdfTables, default_scale_table, gaussian_tables
 from intcodec.network.graph import Graph, Latent, Network
+from intcodec.network.schedule import Pass
 from intcodec.rows.add import Add
 from intcodec.rows.concat import Concat
 from intcodec.rows.conv import Conv
@@ -137,6 +139,45 @@ def _context(rng: np.random.Generator, n: int, m: int) -> tuple[Graph, Graph]:
     return made, Graph("context", inputs, rows, ("index", "mean"))
 
 
+def _head(rng: np.random.Generator, source: str, cin: int, count: int, side: int = 1) -> tuple[Row, ...]:
+    """Return rows that give index and mean of `count` channels."""
+    thresholds = np.floor(default_scale_table()[:-1] * 2**FRACTION).astype(np.int32)
+    seen = (source, cin, 200)
+    return (
+        _conv(rng, "scale", seen, count, 2 * 2**FRACTION, side=side, lo=0, hi=2**19, centre=2**FRACTION),
+        ScaleIndex("index", "scale", thresholds),
+        _conv(rng, "mean", seen, count, 2**FRACTION, side=side, lo=-WIDE, hi=WIDE),
+    )
+
+
+def _groups(rng: np.random.Generator, n: int, m: int) -> tuple[dict[str, Graph], tuple[Pass, ...]]:
+    """Return the graphs and the schedule of a model with two groups of channels, four and the rest."""
+    params = TensorSpec("params", 2 * m, -ACT, ACT)
+
+    def seen(channels: int) -> TensorSpec:
+        return TensorSpec("y_hat", channels, -ACT, ACT)
+
+    def reading(channels: int) -> tuple[Row, ...]:
+        return (
+            _conv(rng, "near", ("y_hat", channels, 150), 2 * m, 300, side=5),
+            Concat("joined", "params", "near"),
+        )
+
+    h_s = _context(rng, n, m)[0]
+    even = Graph("first", (params,), _head(rng, "params", 2 * m, 4), ("index", "mean"))
+    odd = Graph("second", (params, seen(4)), (*reading(4), *_head(rng, "joined", 4 * m, 4)), ("index", "mean"))
+    rest = Graph("third", (params, seen(4)), (*reading(4), *_head(rng, "joined", 4 * m, m - 4, 3)), ("index", "mean"))
+    refined = _conv(rng, "refined", ("joined", 4 * m, 200), m - 4, 150, side=3)
+    refine = Graph("refine", (params, seen(m)), (*reading(m), refined), ("refined",))
+    schedule = (
+        Pass("z", 0, n),
+        Pass("y", 0, 4, "even", ("h_s", "first")),
+        Pass("y", 0, 4, "odd", ("second",)),
+        Pass("y", 4, m - 4, "all", ("third",), "refine"),
+    )
+    return {g.name: g for g in (h_s, even, odd, rest, refine)}, schedule
+
+
 def _latent(rng: np.random.Generator, name: str, channels: int, *, centred: bool = False) -> Latent:
     offset = np.zeros(channels, np.int32) if centred else rng.integers(-1500, 1500, channels).astype(np.int32)
     return Latent(name, FRACTION, offset, rng.integers(4, 7, channels).astype(np.uint8), -ACT, ACT)
@@ -148,24 +189,28 @@ def _channel_tables(rng: np.random.Generator, channels: int) -> CdfTables:
 
 @lru_cache(maxsize=16)
 def network(arch: str = "hyperprior", seed: int = 0, n: int = 8, m: int = 12) -> Network:
-    """Return a random network of one of ARCHS."""
-    rng = np.random.default_rng([seed, ARCHS.index(arch)])
+    """Return a random network of one of ARCHS, or "groups"."""
+    rng = np.random.default_rng([seed, (*ARCHS, "groups").index(arch)])
+    schedule: tuple[Pass, ...] = ()
     g_a, g_s = _analysis(rng, n, m), _synthesis(rng, n, m)
     if arch == "factorized":
         return Network(arch, {"g_a": g_a, "g_s": g_s}, {"y": _latent(rng, "y", m)}, {"y": _channel_tables(rng, m)})
     graphs = {"g_a": g_a, "h_a": _hyper_analysis(rng, n, m, magnitude=arch == "hyperprior")}
     if arch == "context":
         graphs["h_s"], graphs["context"] = _context(rng, n, m)
+    elif arch == "groups":
+        more, schedule = _groups(rng, n, m)
+        graphs.update(more)
     else:
         graphs["h_s"] = _hyper_synthesis(rng, n, m, mean=arch == "mean-scale")
     latents = {"y": _latent(rng, "y", m, centred=True), "z": _latent(rng, "z", n)}
     tables = {"y": gaussian_tables(default_scale_table()), "z": _channel_tables(rng, n)}
-    return Network(arch, {**graphs, "g_s": g_s}, latents, tables)
+    return Network(arch, {**graphs, "g_s": g_s}, latents, tables, schedule=schedule)
 
 
 def model(arch: str = "hyperprior", seed: int = 0) -> Any:
     """Return what a codec needs of a Model, its network and an id, in no time."""
-    return SimpleNamespace(network=network(arch, seed), model_id=f"{ARCHS.index(arch):02x}{seed:02x}" * 16)
+    return SimpleNamespace(network=network(arch, seed), model_id=f"{(*ARCHS, 'groups').index(arch):02x}{seed:02x}" * 16)
 
 
 @lru_cache(maxsize=16)
