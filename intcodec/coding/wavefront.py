@@ -73,7 +73,7 @@ def code_steps(
     for rows, columns in steps(height, width):
         seen = flat[(rows * (width + 4) + columns)[:, None] + reach]
         inputs = {name: tensor[rows, columns][:, None] for name, tensor in given.items()}
-        out = engine.run(graph, {**inputs, "neighbours": seen.reshape(len(rows), 1, -1)})
+        out = engine.run(graph, {"neighbours": seen.reshape(len(rows), 1, -1), **inputs})
         mean = out.get("mean")
         step = symbols_of(rows, columns, out["index"], mean)
         symbols[rows, columns] = step[:, 0]

@@ -96,75 +96,124 @@ def _width(s: Bitstream, width: bytes) -> bytes:
     return head + crc32(head).to_bytes(4, "little") + rest
 
 
-def clips(good: bytes) -> Iterator[Damage]:
-    """Yield damaged forms of a clip of four frames or more; "decoded" is the number of frames before the damage."""
-    reader, frames = ChunkReader(io.BytesIO(good)), list[CodedFrame]()
-    ends = [reader.at]  # of the header and of each frame
-    while (frame := reader.read()) is not None:
-        frames.append(frame)
-        ends.append(reader.at)
-    header, chunks = reader.header, [good[a:b] for a, b in itertools.pairwise(ends)]
-    head, tail, count = good[: ends[0]], good[ends[-1] :], len(frames)
+class _Clip:
+    """A valid clip taken apart, and put together again with changes."""
 
-    def again(changed: Sequence[CodedFrame] = frames, **fields: Any) -> bytes:
+    def __init__(self, good: bytes) -> None:
+        self.good = good
+        reader = ChunkReader(io.BytesIO(good))
+        self.frames = list[CodedFrame]()
+        self.ends = [reader.at]  # of the header and of each frame
+        while (frame := reader.read()) is not None:
+            self.frames.append(frame)
+            self.ends.append(reader.at)
+        self.header = reader.header
+        self.chunks = [good[a:b] for a, b in itertools.pairwise(self.ends)]
+        self.head, self.tail = good[: self.ends[0]], good[self.ends[-1] :]
+
+    def again(self, changed: Sequence[CodedFrame] | None = None, **fields: Any) -> bytes:
         file = io.BytesIO()
-        writer = ChunkWriter(file, dataclasses.replace(header, **fields))
-        for one in changed:
+        writer = ChunkWriter(file, dataclasses.replace(self.header, **fields))
+        for one in self.frames if changed is None else changed:
             writer.write(one)
         writer.close()
         return file.getvalue()
 
-    def frame_with(k: int, **fields: Any) -> bytes:
-        return again([dataclasses.replace(one, **fields) if n == k else one for n, one in enumerate(frames)])
+    def frame_with(self, k: int, **fields: Any) -> bytes:
+        return self.again([dataclasses.replace(f, **fields) if n == k else f for n, f in enumerate(self.frames)])
 
-    def section(k: int, change: Callable[[bytes], bytes]) -> bytes:
-        *first, last = frames[k].sections
-        return frame_with(k, sections=(*first, change(last)))
+    def section(self, k: int, change: Callable[[bytes], bytes]) -> bytes:
+        *first, last = self.frames[k].sections
+        return self.frame_with(k, sections=(*first, change(last)))
 
-    def joined(*numbers: int) -> bytes:
-        return head + b"".join(chunks[n] for n in numbers) + tail
+    def joined(self, *numbers: int) -> bytes:
+        return self.head + b"".join(self.chunks[n] for n in numbers) + self.tail
 
-    def refitted(data: bytes) -> bytes:
-        return data[:-4] + crc32(data[:-4]).to_bytes(4, "little") + good[ends[0] :]
+    def refitted(self, data: bytes) -> bytes:
+        return data[:-4] + crc32(data[:-4]).to_bytes(4, "little") + self.good[self.ends[0] :]
 
-    bad, over, order = "BitstreamError", "LimitError", range(count)
+
+def clips(good: bytes) -> Iterator[Damage]:
+    """Yield damaged forms of a clip of four frames or more; "decoded" is the number of frames before the damage."""
+    clip = _Clip(good)
+    yield from _damaged_headers(clip)
+    yield from _damaged_frames(clip)
+
+
+def _damaged_headers(clip: _Clip) -> Iterator[Damage]:
+    bad, over, good, end = "BitstreamError", "LimitError", clip.good, clip.ends[0]
     yield "empty", "no bytes at all", bad, b"", {"decoded": 0}
     yield "magic", "the magic of a picture", bad, good[:3] + b"T" + good[4:], {"decoded": 0}
-    yield "version", "version 2 under a right CRC", bad, refitted(head[:4] + b"\2" + head[5:]), {"decoded": 0}
-    yield "colour", "a reserved bit of the colour is set", bad, refitted(head[:5] + b"\x40" + head[6:]), {"decoded": 0}
-    yield "cut-header", "ends inside the header", bad, good[: ends[0] - 1], {"decoded": 0}
-    yield "flipped-header", "one bit of the header's checksum is flipped", bad, _flip(good, ends[0] - 2), {"decoded": 0}
-    yield "other-model", "needs another model", "WrongModelError", again(model_id=bytes(8)), {"decoded": 0}
-    least = header.width * header.height - 1
+    yield (
+        "version",
+        "version 2 under a right CRC",
+        bad,
+        clip.refitted(clip.head[:4] + b"\2" + clip.head[5:]),
+        {"decoded": 0},
+    )
+    yield (
+        "colour",
+        "a reserved bit of the colour is set",
+        bad,
+        clip.refitted(clip.head[:5] + b"\x40" + clip.head[6:]),
+        {"decoded": 0},
+    )
+    yield "cut-header", "ends inside the header", bad, good[: end - 1], {"decoded": 0}
+    yield (
+        "flipped-header",
+        "one bit of the header's checksum is flipped",
+        bad,
+        _flip(good, end - 2),
+        {"decoded": 0},
+    )
+    yield "other-model", "needs another model", "WrongModelError", clip.again(model_id=bytes(8)), {"decoded": 0}
+    least = clip.header.width * clip.header.height - 1
     yield "over-limit", "one pixel a frame more than the limit", over, good, {"decoded": 0, "max_pixels": least}
-    huge = again(width=60000, height=60000)
+    huge = clip.again(width=60000, height=60000)
     yield "huge", "frames of 60000x60000: refused before anything is allocated", over, huge, {"decoded": 0}
-    yield "wide", "a side that no frame can have", bad, again(width=MAX_WARP_SIDE + 1), {"decoded": 0}
-    yield "inter-first", "the key frame is missing", bad, joined(*order[1:]), {"decoded": 0}
+    yield "wide", "a side that no frame can have", bad, clip.again(width=MAX_WARP_SIDE + 1), {"decoded": 0}
+
+
+def _damaged_frames(clip: _Clip) -> Iterator[Damage]:
+    bad, good, count, ends = "BitstreamError", clip.good, len(clip.frames), clip.ends
+    order = range(count)
+    yield "inter-first", "the key frame is missing", bad, clip.joined(*order[1:]), {"decoded": 0}
     yield "no-end", "ends after frame 1", bad, good[: ends[2]], {"decoded": 2}
     yield "cut-frame", "ends inside frame 2", bad, good[: ends[3] - 1], {"decoded": 2}
     yield "cut-trailer", "the last byte is missing", bad, good[:-1], {"decoded": count}
     yield "trailing", "one byte too many", bad, good + b"\0", {"decoded": count}
     yield "flipped", "one bit of a section of frame 2 is flipped", bad, _flip(good, ends[3] - 6), {"decoded": 2}
-    yield "flipped-length", "one bit of a length in frame 1 is flipped", bad, _flip(good, ends[1] + 1), {"decoded": 1}
-    yield "swapped", "frames 1 and 2 in the other order", bad, joined(0, 2, 1, *order[3:]), {"decoded": 1}
-    yield "repeated", "frame 1 twice", bad, joined(0, 1, 1, *order[2:]), {"decoded": 2}
-    yield "missing", "frame 1 is left out", bad, joined(0, *order[2:]), {"decoded": 1}
-    foreign = again(rate=header.rate + 1)[len(head) :][: len(chunks[0])]
-    yield "foreign", "frame 0 of a clip with another header", bad, head + foreign + good[ends[1] :], {"decoded": 0}
-    wrong = frame_with(1, latents_crc=frames[1].latents_crc ^ 1)
+    yield (
+        "flipped-length",
+        "one bit of a length in frame 1 is flipped",
+        bad,
+        _flip(good, ends[1] + 1),
+        {"decoded": 1},
+    )
+    yield "swapped", "frames 1 and 2 in the other order", bad, clip.joined(0, 2, 1, *order[3:]), {"decoded": 1}
+    yield "repeated", "frame 1 twice", bad, clip.joined(0, 1, 1, *order[2:]), {"decoded": 2}
+    yield "missing", "frame 1 is left out", bad, clip.joined(0, *order[2:]), {"decoded": 1}
+    foreign = clip.again(rate=clip.header.rate + 1)[len(clip.head) :][: len(clip.chunks[0])]
+    yield (
+        "foreign",
+        "frame 0 of a clip with another header",
+        bad,
+        clip.head + foreign + good[ends[1] :],
+        {"decoded": 0},
+    )
+    wrong = clip.frame_with(1, latents_crc=clip.frames[1].latents_crc ^ 1)
     yield "latents-crc", "a wrong checksum of frame 1's latents under right CRCs", bad, wrong, {"decoded": 1}
-    wrong = frame_with(2, pixels_crc=frames[2].pixels_crc ^ 1)
+    wrong = clip.frame_with(2, pixels_crc=clip.frames[2].pixels_crc ^ 1)
     yield "pixels-crc", "a wrong checksum of frame 2's pixels under right CRCs", bad, wrong, {"decoded": 2}
-    wrong = section(1, lambda d: _flip(d, 0))
+    wrong = clip.section(1, lambda d: _flip(d, 0))
     yield "recoded", "a flipped bit in a section of frame 1 under right CRCs", bad, wrong, {"decoded": 1}
-    wrong = section(3, lambda d: d + b"\0")
+    wrong = clip.section(3, lambda d: d + b"\0")
     yield "longer", "a byte more in a section of frame 3 under right CRCs", bad, wrong, {"decoded": 3}
-    wrong = section(0, lambda d: d[:1])
+    wrong = clip.section(0, lambda d: d[:1])
     yield "shorter", "a section of frame 0 has lost its bytes, under right CRCs", bad, wrong, {"decoded": 0}
-    wrong = frame_with(1, key=True, sections=frames[1].sections[:2])
+    wrong = clip.frame_with(1, key=True, sections=clip.frames[1].sections[:2])
     yield "false-key", "half of frame 1 as a key frame, under right CRCs", bad, wrong, {"decoded": 1}
-    fewer = again(frames[:-1])[ends[-2] :]
+    fewer = clip.again(clip.frames[:-1])[ends[-2] :]
     yield "index", "the index of a shorter clip", bad, good[: ends[-1]] + fewer, {"decoded": count}
 
 
