@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 import tiny
 from PIL import Image
+from places import SUPPORT
 
 import intcodec
 from intcodec.base import files
 from intcodec.cli.common import ENGINE_NAMES
 from intcodec.cli.main import main
 from intcodec.clips import framecodec
+from intcodec.coding import bitstream
 from intcodec.engines import ENGINES
 from intcodec.engines.reference import ReferenceEngine
 from intcodec.pictures import codec
@@ -323,3 +325,71 @@ def test_read_only_folder(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Pipes and start-up, in processes of their own -----------------------------------------------------------------------
+
+_RUNNER = f"""
+import sys
+sys.path[:0] = {[str(SUPPORT), str(Path(intcodec.__file__).parents[1])]!r}
+import tiny
+from intcodec.pictures import codec
+from intcodec.cli.common import ENGINE_NAMES
+from intcodec.cli.main import main
+from intcodec.engines import ENGINES
+from intcodec.engines.reference import ReferenceEngine
+def load(path, *, max_pixels, **_):
+    model = tiny.model("hyperprior")
+    return codec.Codec(model, ReferenceEngine(model.network), max_pixels=max_pixels)
+codec.load = load
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def process(*args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-c", _RUNNER, *args], input=stdin, capture_output=True)
+
+
+def test_pipes() -> None:
+    done = process("encode", "-", "--quiet", stdin=Path("a.png").read_bytes())
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert bitstream.parse(done.stdout).width == 30
+    assert process("info", "-", stdin=done.stdout).returncode == 0
+    done = process("decode", "-", "-o", "b.png", stdin=done.stdout)
+    assert done.returncode == 0
+    np.testing.assert_array_equal(np.asarray(Image.open("b.png")), expected())
+
+
+def test_broken_pipe_is_silent() -> None:
+    process("encode", "a.png")
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    for args in (["decode", "a.intc", "-o", "-", "--quiet"], ["info", "a.intc"]):
+        done = subprocess.run([sys.executable, "-c", _RUNNER, *args], stdout=write_end, stderr=subprocess.PIPE)
+        assert (done.returncode, done.stderr) == (141, b"")
+    os.close(write_end)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_disk_behind_standard_output() -> None:
+    process("encode", "a.png")
+    for args in (["decode", "a.intc", "-o", "-", "--quiet"], ["info", "a.intc"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([sys.executable, "-c", _RUNNER, *args], stdout=full, stderr=subprocess.PIPE)
+        message = b"intcodec: error: cannot write standard output: No space left on device\n"
+        assert (done.returncode, done.stderr) == (2, message)
+
+
+def test_start_up_imports_nothing_slow() -> None:
+    root = str(Path(intcodec.__file__).parents[1])
+    code = (
+        f"import sys; sys.path[:0] = [{root!r}]; import intcodec; from intcodec.cli.main import build_parser;"
+        "build_parser(); print(sorted({'numpy', 'PIL', 'onnxruntime', 'torch', 'onnx'} & set(sys.modules)))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+def test_coding_imports_no_training_framework() -> None:
+    code = _RUNNER.replace(
+        "sys.exit(main(sys.argv[1:]))",
+        "main(['encode', 'a.png', '--quiet']); main(['decode', 'a.intc', '--quiet', '-f']);",
+    ).strip()
+    code += "\nprint(sorted({'torch', 'onnx', 'tqdm'} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
