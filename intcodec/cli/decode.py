@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from intcodec.base import files
-from intcodec.base.errors import InputError
+from intcodec.base.errors import BitstreamError, InputError
 from intcodec.cli import clips
 from intcodec.cli.common import add_codec_options, for_each, load_codec, plan_outputs, refuse_terminal, say
 from intcodec.coding import bitstream
@@ -45,11 +45,24 @@ def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     if len(args.inputs) == 1:
         with files.open_input(args.inputs[0]) as source:
+            if not source.peek(1):
+                raise BitstreamError(f"{args.inputs[0]}: the file is empty")
             if source.starts_with(clips.MAGIC):
                 return clips.decode(args, source, _clip_output(args))
             _read_ahead(args, source)
             return _pictures(args, source)
+    if args.model and (clip := next(filter(_is_clip, args.inputs), None)):
+        raise InputError(f"{clip} is a clip: decode clips one at a time")
     return _pictures(args, None)
+
+
+def _is_clip(name: str) -> bool:
+    """Return whether a file that can be read begins as a clip does."""
+    try:
+        with open(name, "rb") as file:
+            return file.read(len(clips.MAGIC)) == clips.MAGIC
+    except OSError:
+        return False
 
 
 def _read_ahead(args: argparse.Namespace, source: files.Input) -> None:

@@ -62,7 +62,8 @@ class ClipWriter:
         self._interval = keyframe_interval
         self._cuts = SceneCuts() if scene_cuts else None
         self._key = 0
-        self._timescale = made.timescale
+        self.seconds = 0.0  # how long the clip is
+        self._made = made
         self._encoder = codec.encoder(made.height, made.width)
         colour = made.colour
         header = ClipHeader(
@@ -91,7 +92,7 @@ class ClipWriter:
         Raises:
             InputError: it has another dtype or size, or `ticks` is not 0 in a clip without a timescale.
         """
-        if ticks and not (self._timescale and 0 < ticks <= MAX_NUMBER):
+        if ticks and not (self._made.timescale and 0 < ticks <= MAX_NUMBER):
             raise InputError(f"a frame of {ticks} ticks: durations need a timescale, and are 1 to 2^31 - 1")
         check_picture(frame)
         number = self._chunks.frames
@@ -99,6 +100,7 @@ class ClipWriter:
         if number == 0 or cut or (self._interval > 0 and number - self._key >= self._interval):
             self._key = number
         self._chunks.write(self._encoder.encode(frame, self._key == number), ticks)
+        self.seconds += ticks / self._made.timescale if ticks else float(1 / self._made.rate)
 
     def close(self) -> None:
         """Write the index; does not close the file.
@@ -154,6 +156,12 @@ class ClipReader:
             InputError: the clip is whole and ends before frame `begin`, or it is a pipe and was read before.
         """
         return (picture for picture, _ in self.timed(begin, end))
+
+    @property
+    def count(self) -> int | None:
+        """The number of frames that the index of a seekable clip says; None without one."""
+        index = self._chunks.again().load_index() if self._chunks.seekable else None
+        return index.frames if index else None
 
     def timed(self, begin: int = 0, end: int | None = None) -> Iterator[tuple[Picture, int]]:
         """Yield frames as `frames` does, each with its duration in units of 1 / `timescale`; 0: the rate's."""

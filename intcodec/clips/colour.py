@@ -9,7 +9,7 @@ What may live here: matrices, ranges and the resampling of chroma. Nothing here 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from fractions import Fraction
 from functools import cache
@@ -30,16 +30,18 @@ _STRIP: Final = 1 << 15
 
 
 class Matrix(IntEnum):
-    """Which weights make luma from RGB; the values are those of the clip's colour byte."""
+    """Which weights make luma from RGB; the values up to 3 are those of the clip's colour byte."""
 
     RGB = 0  # the frames never were YUV
     BT601 = 1
     BT709 = 2
     BT2020 = 3
+    FCC = 4  # read, but written as BT.601
+    SMPTE240M = 5  # read, but written as BT.709
 
 
 class Chroma(IntEnum):
-    """Size and place of the chroma samples; the values are those of the clip's colour byte."""
+    """Size and place of the chroma samples; the values up to 6 are those of the clip's colour byte."""
 
     C444 = 0
     C420_CENTRE = 1  # between columns and between rows: JPEG, MPEG-1
@@ -48,6 +50,9 @@ class Chroma(IntEnum):
     C422 = 4  # on the left column
     C411 = 5  # on the left column of four
     MONO = 6
+    C420_TOP = 8  # between columns, on the upper row; this and the next are read, but not written
+    C440 = 9  # between rows
+    C410 = 10  # in the middle of four columns and four rows
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,16 @@ class Axis:
 
 
 _ONE, _TWO, _MIDDLE = Axis(1), Axis(2), Axis(2, centred=True)
+#: What a clip keeps of those that are only read.
+_KEPT: Final = {
+    Matrix.FCC: Matrix.BT601,
+    Matrix.SMPTE240M: Matrix.BT709,
+}
+_KEPT_CHROMA: Final = {
+    Chroma.C420_TOP: Chroma.C420_CENTRE,
+    Chroma.C440: Chroma.C444,
+    Chroma.C410: Chroma.C420_CENTRE,
+}
 #: Vertical and horizontal axis.
 _AXES: Final[dict[Chroma, tuple[Axis, Axis]]] = {
     Chroma.C444: (_ONE, _ONE),
@@ -67,12 +82,17 @@ _AXES: Final[dict[Chroma, tuple[Axis, Axis]]] = {
     Chroma.C420_TOP_LEFT: (_TWO, _TWO),
     Chroma.C422: (_ONE, _TWO),
     Chroma.C411: (_ONE, Axis(4)),
+    Chroma.C420_TOP: (_TWO, _MIDDLE),
+    Chroma.C440: (_MIDDLE, _ONE),
+    Chroma.C410: (Axis(4, centred=True), Axis(4, centred=True)),
 }
-#: Shares of red and blue in luma. Source: Recommendations ITU-R BT.601, BT.709 and BT.2020.
+#: Shares of red and blue in luma. Source: Recommendations ITU-R BT.601, BT.709, BT.2020 and ITU-T H.273.
 _SHARES: Final = {
     Matrix.BT601: (Fraction(299, 1000), Fraction(114, 1000)),
     Matrix.BT709: (Fraction(2126, 10000), Fraction(722, 10000)),
     Matrix.BT2020: (Fraction(2627, 10000), Fraction(593, 10000)),
+    Matrix.FCC: (Fraction(30, 100), Fraction(11, 100)),
+    Matrix.SMPTE240M: (Fraction(212, 1000), Fraction(87, 1000)),
 }
 
 
@@ -88,7 +108,13 @@ class Colour:
 
     def to_byte(self) -> int:
         """Return the clip's colour byte: bits 0-1 matrix, 2 full range, 3-5 chroma."""
-        return self.matrix | self.full << 2 | self.chroma << 3
+        kept = self.kept()
+        return kept.matrix | kept.full << 2 | kept.chroma << 3
+
+    def kept(self) -> Colour:
+        """Return what a clip keeps and files are written in: the same, or the nearest matrix and chroma of those."""
+        matrix, chroma = _KEPT.get(self.matrix, self.matrix), _KEPT_CHROMA.get(self.chroma, self.chroma)
+        return replace(self, matrix=matrix, chroma=chroma)
 
     @classmethod
     def from_byte(cls, value: int, primaries: int = 2, transfer: int = 2) -> Colour:

@@ -6,16 +6,22 @@ takes the next frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Protocol
 
 from intcodec.base.errors import InputError
 from intcodec.clips.colour import Chroma, Colour, Matrix, Picture
 
-#: Takes the next frame, uint8[H, W, 3].
-Sink: TypeAlias = Callable[[Picture], None]
+
+class Sink(Protocol):
+    """Takes the next frame."""
+
+    def __call__(self, picture: Picture, ticks: int = 0) -> None:
+        """Write uint8[H, W, 3], shown for `ticks` / `timescale` seconds, or as long as the rate says."""
+        ...
+
 
 #: Frames per second of sources that do not say.
 DEFAULT_RATE = Fraction(25)
@@ -50,15 +56,33 @@ class ColourChoice:
         chosen = self.full if self.full is not None else full
         return Colour(self.matrix or matrix or usual, bool(chosen), chroma)
 
+    def refuse(self, why: str) -> None:
+        """Refuse a choice for frames that are RGB.
+
+        Raises:
+            InputError: there is one.
+        """
+        if self.matrix is not None or self.full is not None:
+            raise InputError(f"--matrix and --range are for YUV, and {why}: leave them out")
+
 
 @dataclass
 class Source:
-    """Frames to read once, in order."""
+    """Frames to read once, in order.
+
+    `timed` gives frames uint8[H, W, 3] with their durations in units of 1 / `timescale`, 0 for the rate's. It raises
+    BitstreamError where the source is damaged or cut off, after the whole frames before.
+    """
 
     format: FrameFormat
-    frames: Iterator[Picture]  # uint8[H, W, 3] each; raises InputError where the source is damaged
+    timed: Iterator[tuple[Picture, int]]
     count: int | None = None  # number of frames, where it is known
     notes: list[str] = field(default_factory=list)  # one line for each thing about the source that does not survive
+
+    @property
+    def frames(self) -> Iterator[Picture]:
+        """Return the frames without their durations."""
+        return (picture for picture, _ in self.timed)
 
 
 def parse_rate(text: str) -> Fraction:

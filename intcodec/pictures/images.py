@@ -67,7 +67,7 @@ def read_picture(source: str | os.PathLike[str] | bytes, max_pixels: int, backgr
         InputError: it cannot be read, is damaged, of an unknown kind, or transparent without a background.
         LimitError: it has more than `max_pixels` pixels; they were not decoded.
     """
-    fill = _parse_colour(background) if background is not None else None
+    fill = parse_colour(background) if background is not None else None
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with _errors(), _pillow_limit(max_pixels), Image.open(file) as image:
@@ -201,7 +201,12 @@ def _notes(image: Image.Image) -> list[str]:
     return notes
 
 
-def _parse_colour(colour: str) -> tuple[int, int, int]:
+def parse_colour(colour: str) -> tuple[int, int, int]:
+    """Return the red, green and blue of a colour's name or #rrggbb.
+
+    Raises:
+        InputError: it is not one.
+    """
     from PIL import ImageColor
 
     try:

@@ -14,15 +14,17 @@ import pytest
 import tiny
 from PIL import Image
 
-from intcodec.base.errors import InputError, LimitError
-from intcodec.clips import sources, videofiles, y4m
+from intcodec.base.errors import BitstreamError, InputError, LimitError
+from intcodec.clips import sources, videowriter, y4m
 from intcodec.clips.colour import Chroma, Colour, Matrix, from_rgb, plane_shapes, to_rgb, upsample
 from intcodec.clips.frames import ColourChoice, FrameFormat, parse_range, parse_rate
 from intcodec.pictures.images import write_picture
 
 CHOICE = ColourChoice()
 LIMIT = 2**20
-YUV = [Colour(m, full, c) for m in list(Matrix)[1:] for full in (False, True) for c in Chroma]
+#: What is written; a few that are only read are left out.
+CHROMAS = [c for c in Chroma if c < 8]
+YUV = [Colour(m, full, c) for m in list(Matrix)[1:4] for full in (False, True) for c in CHROMAS]
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -34,7 +36,8 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 def float_to_rgb(y: np.ndarray, cb: np.ndarray, cr: np.ndarray, matrix: Matrix, full: bool) -> np.ndarray:
     """The recommendations' formulas in float64."""
-    red, blue = {1: (0.299, 0.114), 2: (0.2126, 0.0722), 3: (0.2627, 0.0593)}[matrix]
+    shares = {1: (0.299, 0.114), 2: (0.2126, 0.0722), 3: (0.2627, 0.0593), 4: (0.3, 0.11), 5: (0.212, 0.087)}
+    red, blue = shares[matrix]
     y = (y - (0 if full else 16)) / (255 if full else 219)
     cb, cr = ((c - 128) / (255 if full else 224) for c in (cb, cr))
     r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
@@ -78,7 +81,12 @@ def test_any_size(colour: Colour, size: tuple[int, int]) -> None:
 
 
 #: Where a chroma sample k lies on its axis, in luma samples.
-PLACES = {Chroma.C420_CENTRE: (0.5, 0.5), Chroma.C420_LEFT: (0.5, 0.0), Chroma.C420_TOP_LEFT: (0.0, 0.0)}
+PLACES = {
+    Chroma.C420_CENTRE: (0.5, 0.5),
+    Chroma.C420_LEFT: (0.5, 0.0),
+    Chroma.C420_TOP_LEFT: (0.0, 0.0),
+    Chroma.C420_TOP: (0.0, 0.5),
+}
 
 
 @pytest.mark.parametrize("chroma", list(PLACES))
@@ -92,6 +100,24 @@ def test_upsampled_chroma_is_linear_between_its_sites(chroma: Chroma) -> None:
     rows = [np.interp(np.arange(width), 2 * np.arange(7) + across, row) for row in small.astype(float)]
     exact = np.stack([np.interp(np.arange(height), 2 * np.arange(6) + down, c) for c in np.stack(rows).T], axis=1)
     assert np.abs(made - exact).max() <= 0.5
+
+
+def test_410_is_linear_between_the_middles_of_four() -> None:
+    from intcodec.clips import colour
+
+    small = np.random.default_rng(3).integers(0, 256, (5, 6)).astype(np.uint8)
+    made = upsample(small, 20, 23, *colour._AXES[Chroma.C410])
+    rows = [np.interp(np.arange(23), 4 * np.arange(6) + 1.5, row) for row in small.astype(float)]
+    exact = np.stack([np.interp(np.arange(20), 4 * np.arange(5) + 1.5, c) for c in np.stack(rows).T], axis=1)
+    assert np.abs(made - exact).max() <= 0.5
+
+
+def test_what_is_only_read_is_kept_as_the_nearest() -> None:
+    made = Colour(Matrix.FCC, True, Chroma.C410, 9, 16)
+    assert made.kept() == Colour(Matrix.BT601, True, Chroma.C420_CENTRE, 9, 16)
+    assert Colour.from_byte(made.to_byte(), 9, 16) == made.kept()
+    made = Colour(Matrix.SMPTE240M, False, Chroma.C440)
+    assert made.kept() == Colour(Matrix.BT709, False, Chroma.C444)
 
 
 def test_colour_byte_survives() -> None:
@@ -120,8 +146,8 @@ def y4m_file(header: y4m.Header, count: int = 3, seed: int = 0) -> tuple[bytes, 
 @pytest.mark.parametrize(
     ("chroma", "depth", "size"),
     [
-        *itertools.product(list(Chroma), [8], [(1, 1), (5, 7), (6, 8)]),
-        *itertools.product([Chroma.C420_CENTRE, Chroma.C422, Chroma.C444, Chroma.MONO], [10, 16], [(1, 1), (5, 7)]),
+        *itertools.product(CHROMAS, [8], [(1, 1), (5, 7), (6, 8)]),
+        *itertools.product([Chroma.C420_LEFT, Chroma.C422, Chroma.C444, Chroma.MONO], [10, 16], [(1, 1), (5, 7)]),
     ],
 )
 def test_planes_are_read_exactly(chroma: Chroma, depth: int, size: tuple[int, int]) -> None:
@@ -136,7 +162,7 @@ def test_planes_are_read_exactly(chroma: Chroma, depth: int, size: tuple[int, in
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("chroma", list(Chroma))
+@pytest.mark.parametrize("chroma", CHROMAS)
 def test_what_is_written_is_read(chroma: Chroma) -> None:
     made = FrameFormat(7, 5, Fraction(30000, 1001), (4, 3), Colour(Matrix.BT709, False, chroma))
     file = io.BytesIO()
@@ -186,19 +212,75 @@ GOOD = b"YUV4MPEG2 W4 H2 F25:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(12)
         (GOOD.replace(b"W4 ", b""), "width is ''"),
         (GOOD.replace(b"H2", b"H-2"), "height is '-2'"),
         (GOOD.replace(b"H2", b"H9999999999"), "height is"),
-        (GOOD.replace(b"C420jpeg", b"C440"), "kind C440 are not read"),
-        (GOOD.replace(b"C420jpeg", b"C420p17"), "kind C420p17 are not read"),
-        (GOOD.replace(b"F25:1", b"F25"), "rate is '25'"),
+        (GOOD.replace(b"C420jpeg", b"C440"), "kind C'440' are not read"),
+        (GOOD.replace(b"C420jpeg", b"C420p17"), "kind C'420p17' are not read"),
+        (GOOD.replace(b"F25:1", b"F2x"), "rate is '2x'"),
+        (GOOD.replace(b"F25:1", b"F"), "rate is ''"),
         (GOOD.replace(b"Ip", b"Ix"), "interlacing is 'x'"),
         (GOOD[:-1], "truncated y4m file: it ends inside frame 0"),
         (GOOD + b"FRAM", "ends inside the line of its frame 1"),
-        (GOOD + b"CRAME\n" + bytes(12), "no frame 1 begins"),
+        (GOOD + b"CRAME\n" + bytes(12), "frame 1 should begin with FRAME, and there is b'CRAME'"),
+        (GOOD + b"FRAMES\n" + bytes(12), "frame 1 should begin with FRAME, and there is b'FRAMES'"),
+        (GOOD + b"\n", r"frame 1 should begin with FRAME, and there is b'\\n'"),
         (GOOD + b"FRAME " + b"x" * 5000, "has no end"),
     ],
 )
 def test_bad_y4m(data: bytes, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        list(y4m.open_y4m(io.BytesIO(data), LIMIT, CHOICE).frames)
+    found: list[np.ndarray] = []
+    with pytest.raises((InputError, BitstreamError), match=message) as caught:
+        found.extend(y4m.open_y4m(io.BytesIO(data), LIMIT, CHOICE).frames)
+    # What is whole is given; an error of the header, which comes before all frames, is an InputError.
+    assert len(found) == data.startswith(GOOD)
+    assert (caught.type is BitstreamError) == data.startswith(GOOD[:-1])
+
+
+HEAD = b"YUV4MPEG2 W4 H2 F25:1 Ip A1:1 C420jpeg\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD.replace(b" ", b"\t"),
+        HEAD.replace(b"\n", b"\r\n"),
+        HEAD.replace(b"F25:1", b"F25"),
+        HEAD.replace(b" C420jpeg", b""),
+        HEAD.replace(b"C420jpeg", b"XYSCSS=420JPEG"),
+        HEAD.replace(b"C420jpeg", b"C420jpeg XYSCSS=444"),
+    ],
+)
+def test_headers_of_other_programs(head: bytes) -> None:
+    """ffmpeg reads each like the plain one; so do we."""
+    av = pytest.importorskip("av")
+    data = bytes(range(12))
+    with av.open(io.BytesIO(head + b"FRAME\n" + data), format="yuv4mpegpipe") as container:
+        (frame,) = container.decode(video=0)
+    source = y4m.open_y4m(io.BytesIO(head + b"FRAME Ip\r\n" + data), LIMIT, CHOICE)
+    assert source.format == y4m.open_y4m(io.BytesIO(HEAD), LIMIT, CHOICE).format
+    (picture,) = source.frames
+    flat = frame.to_ndarray().reshape(-1)
+    planes = flat[:8].reshape(2, 4), flat[8:10].reshape(1, 2), flat[10:].reshape(1, 2)
+    np.testing.assert_array_equal(picture, to_rgb(planes, source.format.colour))
+
+
+def test_xyscss_names_the_chroma_where_no_c_does() -> None:
+    for text, chroma, depth in (
+        ("444", Chroma.C444, 8),
+        ("422P10", Chroma.C422, 10),
+        ("420MPEG2", Chroma.C420_LEFT, 8),
+    ):
+        head = HEAD.replace(b"C420jpeg", f"XYSCSS={text}".encode())
+        header = y4m.read_header(io.BytesIO(head))
+        assert (header.chroma, header.depth) == (chroma, depth)
+
+
+def test_an_alpha_channel_of_y4m_follows_the_rule() -> None:
+    head = b"YUV4MPEG2 W2 H1 F25:1 Ip A1:1 C444alpha\nFRAME\n" + bytes((235, 16)) + bytes((128,) * 4)
+    (picture,) = y4m.open_y4m(io.BytesIO(head + b"\xff\xff"), LIMIT, CHOICE).frames
+    assert picture.tolist() == [[[255] * 3, [0] * 3]]
+    with pytest.raises(InputError, match="frame 0 has transparent pixels"):
+        list(y4m.open_y4m(io.BytesIO(head + b"\xff\x80"), LIMIT, CHOICE).frames)
+    (picture,) = y4m.open_y4m(io.BytesIO(head + b"\xff\x80"), LIMIT, CHOICE, (200, 100, 0)).frames
+    assert picture.tolist() == [[[255] * 3, [round(v * 127 / 255) for v in (200, 100, 0)]]]
 
 
 def test_y4m_above_the_limit() -> None:
@@ -209,12 +291,11 @@ def test_y4m_above_the_limit() -> None:
 def test_what_is_assumed_is_said() -> None:
     bare = GOOD.replace(b" F25:1 Ip A1:1 C420jpeg", b" It C420p10")
     source = y4m.open_y4m(io.BytesIO(bare), LIMIT, CHOICE)
-    assert (
-        source.format == FrameFormat(4, 2, Fraction(25), (0, 0), Colour(Matrix.BT601, False, Chroma.C420_LEFT)) or True
-    )
+    assert source.format == FrameFormat(4, 2, Fraction(25), (0, 0), Colour(Matrix.BT601, False, Chroma.C420_LEFT))
     text = "\n".join(source.notes)
     assert "no frame rate: 25" in text
     assert "10-bit" in text
+    assert "on the left column is assumed" in text
     assert "interlaced" in text
     assert "BT601 is assumed" in text
     chosen = y4m.open_y4m(io.BytesIO(GOOD), LIMIT, ColourChoice(Matrix.BT2020, True))
@@ -243,7 +324,9 @@ def test_numbers_in_names_are_numbers(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a frame")
     with sources.open_source(str(tmp_path), LIMIT, CHOICE) as source:
         assert [int(f[0, 0, 0]) for f in source.frames] == [1, 2, 10]
-        assert "25 per second is assumed" in source.notes[0]
+        gap, rate = source.notes
+        assert gap.startswith("7 numbers are missing, the first between frame2.png and frame10.png")
+        assert "25 per second is assumed" in rate
 
 
 def test_bad_folders(tmp_path: Path) -> None:
@@ -285,7 +368,7 @@ def test_names_decide(name: str, kind: str) -> None:
 def test_other_names_are_refused() -> None:
     with pytest.raises(InputError, match=r"a.webm: cannot tell .* \.y4m, \.mp4"):
         sources.check_sink("a.webm")
-    assert set(sources.VIDEO_ENDINGS) == set(videofiles.WRITES)
+    assert set(sources.VIDEO_ENDINGS) == set(videowriter.WRITES)
 
 
 # --- video files ------------------------------------------------------------------------------------------------------
@@ -309,7 +392,8 @@ def test_mkv_is_lossless(tmp_path: Path, size: tuple[int, int]) -> None:
     made = FrameFormat(size[1], size[0], Fraction(30000, 1001), (1, 1))
     write_video(tmp_path / "a.mkv", pictures, made)
     with sources.open_source(str(tmp_path / "a.mkv"), LIMIT, CHOICE) as source:
-        assert source.format == replace(made, aspect=source.format.aspect)
+        kept = replace(made, aspect=source.format.aspect, timescale=1000)
+        assert replace(source.format, rate=source.format.rate.limit_denominator(1001)) == kept
         for one, two in zip(source.frames, pictures, strict=True):
             np.testing.assert_array_equal(one, two)
 
@@ -371,7 +455,8 @@ def test_bad_video_files(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     for data in (b"", b"no video at all" * 50, b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n"):
         path.write_bytes(data)
-        with pytest.raises(InputError, match="ffmpeg"), sources.open_source(str(path), LIMIT, CHOICE):
+        words = f"({path}: the file is empty|ffmpeg.*{path})"
+        with pytest.raises(InputError, match=words), sources.open_source(str(path), LIMIT, CHOICE):
             pass
     write_video(tmp_path / "b.mkv", moving(2, 16, 16), FrameFormat(16, 16))
     with pytest.raises(LimitError), sources.open_source(str(tmp_path / "b.mkv"), 255, CHOICE):
@@ -414,8 +499,10 @@ def test_the_usual_matrix_depends_on_the_size() -> None:
     assert CHOICE.apply(1280, 720, Chroma.C444, Matrix.BT2020, True) == Colour(Matrix.BT2020, True)
 
 
-def test_pictures_of_two_sizes_are_found_out_by_the_encoder(tmp_path: Path) -> None:
+def test_pictures_of_two_sizes_are_refused_by_name(tmp_path: Path) -> None:
     for k, size in enumerate(((4, 4), (4, 5))):
         Image.fromarray(noise(*size)).save(tmp_path / f"{k}.png")
     with sources.open_source(str(tmp_path), LIMIT, CHOICE) as source:
-        assert [f.shape for f in source.frames] == [(4, 4, 3), (4, 5, 3)]
+        next(frames := source.frames)
+        with pytest.raises(InputError, match=r"1\.png is 5x4, and the frames before are 4x4"):
+            next(frames)

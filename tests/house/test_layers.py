@@ -33,7 +33,7 @@ OUTSIDE = {
     "PIL": ("pictures.images", "quantize.export", "evaluate.codecs", "train.clips"),
     "bjontegaard": ("evaluate.curves",),
     "matplotlib": ("evaluate.plot",),
-    "av": ("clips.videofiles",),
+    "av": ("clips.videodecode", "clips.videofiles", "clips.videowriter"),
 }
 #: Modules that must stay quick to import, so numpy is not for them.
 WITHOUT_NUMPY = (
