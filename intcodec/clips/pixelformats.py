@@ -85,7 +85,7 @@ def samples(frame: Any, made: Layout) -> tuple[Planes, Picture | None]:
         return _semiplanar(frame, made), None
     if frame.format.name != made.target:
         try:
-            frame = frame.reformat(format=made.target)
+            frame = frame.reformat(format=made.target, threads=1)  # several change samples, now and then
         except (OSError, ValueError) as error:
             raise InputError(f"pixel format {made.name} is not read: convert the file with ffmpeg") from error
     dtype = "u1" if made.depth == 8 else "<u2"

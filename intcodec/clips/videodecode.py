@@ -38,40 +38,40 @@ class WholeFrames:
         self._decoder.thread_count, self._decoder.thread_type = 1, "NONE"
         self._packets = container.demux(stream)
         self._seen = 0
+        self._early: list[int] = []  # times of the packets before the first frame
         self._end = Fraction(0)  # when the last packet ends, seconds
         self._damage = ""  # what the first complaint was
         self._limit: int | None = None  # the time of the frame that it was about, where that is known
 
     def __iter__(self) -> Iterator[Any]:
+        last: Any = None
         for frames in self._decoded():
             for frame in frames:
                 if frame.is_corrupt:
                     self._spoil("the decoder had to guess", frame.pts)
-                if self._damage and self._limit is not None and (frame.pts is None or frame.pts >= self._limit):
-                    continue
-                self.count += 1
+                if self._damage and self._lost(frame, last):
+                    break
+                if last is None:
+                    self.leading += sum(1 for pts in self._early if frame.pts is not None and pts < frame.pts)
+                self.count, last = self.count + 1, frame
                 yield frame
-        reason = self._damage or self._missing()
-        if reason:
+        if self._damage:
             stated = self._stated()
             of = f" of {stated}" if stated else ""
-            raise BitstreamError(f"damaged or truncated video: {self.count}{of} frames are whole ({reason})")
+            raise BitstreamError(f"damaged or truncated video: {self.count}{of} frames are whole ({self._damage})")
 
     def _decoded(self) -> Iterator[list[Any]]:
         """Yield what each packet gives, and after the last good one what the decoder still holds."""
         while not self._damage:
             packet, complaint = _heard(lambda: next(self._packets, None))
             if packet is None or packet.size == 0:
-                if complaint:
+                if complaint := complaint or self._missing():
                     self._spoil(complaint, None)
                 break
             if complaint or packet.is_corrupt:
                 self._spoil(complaint or "a packet is not whole", packet.pts)
                 break
-            self._seen += 1
-            if packet.pts is not None:
-                length = packet.duration or 0
-                self._end = max(self._end, (packet.pts + length) * Fraction(packet.time_base))
+            self._count(packet)
             frames, complaint = _heard(lambda packet=packet: self._decoder.decode(packet))  # type: ignore[misc]
             if complaint and self._leads(packet):
                 continue
@@ -83,12 +83,30 @@ class WholeFrames:
             self._spoil(complaint, None)
         yield frames or []
 
+    def _count(self, packet: Any) -> None:
+        self._seen += 1
+        if packet.pts is None:
+            return
+        self._end = max(self._end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
+        if self.count == 0 and not packet.is_discard and len(self._early) < _MOST_LEADING:
+            self._early.append(packet.pts)
+
+    def _lost(self, frame: Any, last: Any) -> bool:
+        """Return whether a frame after a complaint is not one of the whole ones before it.
+
+        It is shown at or after the frame that the complaint was about, or one between it and the last is missing: the
+        decoder gives those that it holds, and some that are shown before them may come after them in the file.
+        """
+        if self._limit is not None and (frame.pts is None or frame.pts >= self._limit):
+            return True
+        if last is None or last.pts is None or frame.pts is None:
+            return False
+        usual = last.duration or 1 / (Fraction(self._stream.average_rate or 25) * Fraction(self._stream.time_base))
+        return bool(2 * (frame.pts - last.pts) > 3 * usual)
+
     def _leads(self, packet: Any) -> bool:
         """Return whether a packet that fails stands before all key frames; it is left out, then."""
-        if self.count or packet.is_keyframe or self.leading >= _MOST_LEADING:
-            return False
-        self.leading += 1
-        return True
+        return not self.count and not packet.is_keyframe and self._seen < _MOST_LEADING
 
     def _spoil(self, reason: str, pts: int | None) -> None:
         if not self._damage:

@@ -193,7 +193,8 @@ def _chosen(container: Any, notes: list[str]) -> Any:
 def _alpha_decoder(stream: Any) -> Any:
     """Return a decoder that gives the alpha channel, where the stream's own one would drop it; else None."""
     library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
-    if library is None or stream.metadata.get("alpha_mode") != "1":
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    if library is None or tags.get("alpha_mode") != "1":
         return None
     try:
         return av.CodecContext.create(library, "r")

@@ -81,7 +81,7 @@ class _Writer:
         """Append a frame."""
         made = self._made
         if self._lossless:
-            frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="bgr0")
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="bgr0", threads=1)
         else:
             frame = _filled(from_rgb(picture, self._colour), self._stream.pix_fmt)
             frame.colorspace, frame.color_range = NUMBERS[self._colour.matrix], _LIMITED
