@@ -10,7 +10,7 @@ section; a context model is in `wavefront`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -267,7 +267,7 @@ def _at(value: IntArray, step: Pass, at: tuple[NDArray[np.intp], NDArray[np.intp
     return np.asarray(value[at][:, None, step.first : step.first + step.count])
 
 
-def _names(graphs: Mapping[str, Any]) -> str:
+def _names(graphs: Iterable[str]) -> str:
     return ", ".join(sorted(graphs))
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from intcodec.base.errors import InputError, LimitError
+from intcodec.pictures import colour, depth, repair
 
 Picture = NDArray[np.uint8]
 
@@ -36,7 +37,10 @@ WRITES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ".webp": ("WEBP", {"lossless": True}),
 }
 _LOSSY: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".avif", ".heic", ".jp2", ".jxl", ".gif")
-_SIXTEEN: Final = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_SIXTEEN: Final = depth.SIXTEEN
+#: Files that are looked into beyond what Pillow tells: PNG, JPEG, JPEG 2000.
+_LOOKED_INTO: Final = (repair.PNG, b"\xff\xd8", b"\xff\x4f", b"\0\0\0\x0cjP")
+_NO_PICTURE: Final = "not a picture file that can be read"
 _ALPHA: Final = ("LA", "La", "PA", "RGBA", "RGBa")
 _STRIP: Final = 2**22  # values copied out of Pillow at a time
 
@@ -68,18 +72,69 @@ def read_picture(source: str | os.PathLike[str] | bytes, max_pixels: int, backgr
         LimitError: it has more than `max_pixels` pixels; they were not decoded.
     """
     fill = parse_colour(background) if background is not None else None
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with _errors(), _pillow_limit(max_pixels), Image.open(file) as image:
-            if image.format not in READS:
-                raise InputError(f"{image.format} files are not read; convert it to PNG first")
-            if image.width * image.height > max_pixels:
-                raise LimitError(_too_large(image.size, max_pixels))
-            notes = _notes(image)
-            image.load()
-            return Loaded(_to_array(_to_rgb(image, fill, notes)), notes)
+        with _errors(), _pillow_limit(max_pixels), _opened(source) as file:
+            head = file.read(32)
+            data = head + file.read() if head.startswith(_LOOKED_INTO) or head[4:8] == b"ftyp" else b""
+            file.seek(0)
+            return _read(io.BytesIO(data) if data else file, data, max_pixels, fill)
     except Image.DecompressionBombError as error:
         raise LimitError(f"the picture exceeds the limit of {max_pixels} pixels") from error
+
+
+def _read(file: BinaryIO, data: bytes, max_pixels: int, fill: tuple[int, int, int] | None) -> Loaded:
+    """Read an open file; `data` is all of it where more is looked at than Pillow tells."""
+    notes: list[str] = []
+    image = _open(file, data, notes)
+    if image.format not in READS:
+        raise InputError(f"{image.format} files are not read; convert it to PNG first")
+    if image.width * image.height > max_pixels:
+        raise LimitError(_too_large(image.size, max_pixels))
+    notes += depth.notes(image, data)
+    if depth.is_sixteen(image) and isinstance(key := image.info.get("transparency"), tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in key)  # as Pillow keeps the samples
+    try:
+        image.load()
+    except OSError as error:
+        if image.format != "JPEG" or "truncated" not in str(error):
+            raise
+        image = _without_end(data, notes, error)
+    return Loaded(_to_array(_to_rgb(image, colour.stated(image, data), fill, notes)), notes)
+
+
+def _opened(source: str | os.PathLike[str] | bytes) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+
+
+def _open(file: BinaryIO, data: bytes, notes: list[str]) -> Image.Image:
+    """Open a picture, a PNG without what only describes it if that is damaged or too large for Pillow."""
+    try:
+        return Image.open(file)
+    except (UnidentifiedImageError, ValueError, SyntaxError, struct.error):
+        if data.startswith(repair.PNG):
+            bare, profile = repair.bare_png(data)
+            image = Image.open(io.BytesIO(bare))
+            if profile:
+                image.info["icc_profile"] = profile
+            notes.append("damaged or very large chunks that do not concern the pixels were left out")
+            return image
+        file.seek(0)
+        if kind := repair.kind_of(file.read(32)):
+            raise InputError(f"{kind} files are not read; convert it to PNG first") from None
+        raise
+
+
+def _without_end(data: bytes, notes: list[str], error: OSError) -> Image.Image:
+    """Return a JPEG that lacks its end marker only.
+
+    Raises:
+        OSError: it lacks more.
+    """
+    images = [Image.open(io.BytesIO(ended)) for ended in repair.ended_jpegs(data)]
+    if images[0].tobytes() != images[1].tobytes():
+        raise error
+    notes.append("the file lacks its end marker; all pixels are there")
+    return images[0]
 
 
 def check_output(path: str) -> None:
@@ -111,25 +166,36 @@ def write_picture(file: BinaryIO, picture: Picture, path: str) -> None:
         raise InputError(f"cannot write {picture.shape[1]}x{picture.shape[0]} pixels as {kind}: {error}") from error
 
 
-def _to_rgb(image: Image.Image, fill: tuple[int, int, int] | None, notes: list[str]) -> Image.Image:
-    """Return the picture in mode RGB, upright, in sRGB."""
-    profile = image.info.get("icc_profile")
+def _to_rgb(
+    image: Image.Image, profile: bytes | None, fill: tuple[int, int, int] | None, notes: list[str]
+) -> Image.Image:
+    """Return the picture in mode RGB, upright, in sRGB. A profile describes colours before anything is mixed."""
     image = _upright(image)
+    alpha = None
     if image.mode in _SIXTEEN:
-        image = _from_sixteen(image, notes)
-    if image.mode in _ALPHA or "transparency" in image.info:
-        image = _flatten(image, fill)
+        image, alpha = depth.to_eight(image, notes)
+    elif image.mode in _ALPHA or "transparency" in image.info:
+        image, alpha = _without_alpha(image)
     if image.mode in ("1", "P"):
-        image = image.convert("RGB")
+        image = image.convert("L" if image.mode == "1" else "RGB")
     if image.mode not in ("L", "RGB", "CMYK", "LAB", "YCbCr"):
         raise InputError(f"pixels of kind {image.mode} are not read; convert the picture to 8-bit RGB first")
     if profile:
-        image = _to_srgb(image, profile, notes)
+        image = colour.to_srgb(image, profile, notes)
     if image.mode == "LAB":
         raise InputError("Lab pixels need a colour profile to be read; convert the picture to 8-bit RGB first")
     if image.mode == "CMYK":
         notes.append("CMYK without a colour profile: its colours are approximate")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    return image if alpha is None or alpha.getextrema() == (255, 255) else _flatten(image, alpha, fill)
+
+
+def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """Return the colours of a picture, mode L or RGB, and its alpha channel."""
+    if image.mode == "LA":
+        return image.getchannel("L"), image.getchannel("A")
+    rgba = image.convert("RGBA")
+    return rgba.convert("RGB"), rgba.getchannel("A")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -143,42 +209,13 @@ def _upright(image: Image.Image) -> Image.Image:
         return image  # EXIF that cannot be read says nothing about orientation
 
 
-def _from_sixteen(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Return mode L, v * 255 / 65535 rounded to nearest."""
-    values = np.asarray(image).astype(np.int32)
-    if values.size and (int(values.min()) < 0 or int(values.max()) > 65535):
-        raise InputError("32-bit grey pixels are not read; convert the picture to 8-bit RGB first")
-    notes.append("16-bit picture reduced to 8 bits")
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-
-
-def _flatten(image: Image.Image, fill: tuple[int, int, int] | None) -> Image.Image:
-    """Return mode RGB without the alpha channel."""
-    rgba = image.convert("RGBA")
-    if rgba.getchannel("A").getextrema() == (255, 255):
-        return rgba.convert("RGB")
+def _flatten(image: Image.Image, alpha: Image.Image, fill: tuple[int, int, int] | None) -> Image.Image:
+    """Return a picture of mode RGB on a background."""
     if fill is None:
         raise InputError("the picture has transparent pixels; flatten it first, or give --background COLOR")
-    flat = Image.new("RGB", rgba.size, fill)
-    flat.paste(rgba, mask=rgba.getchannel("A"))
+    flat = Image.new("RGB", image.size, fill)
+    flat.paste(image, mask=alpha)
     return flat
-
-
-def _to_srgb(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
-    from PIL import ImageCms
-
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if image.mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
-            return image
-        target = ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        notes.append("the embedded colour profile does not fit the picture and was ignored")
-        return image
-    if converted is None:  # pragma: no cover - only for inPlace
-        return image
-    return converted
 
 
 def _to_array(image: Image.Image) -> Picture:
@@ -190,18 +227,7 @@ def _to_array(image: Image.Image) -> Picture:
     return out
 
 
-def _notes(image: Image.Image) -> list[str]:
-    """Return what reading will lose, as far as the file's header tells; to be called before the pixels are loaded."""
-    notes = []
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        notes.append(f"only the first of {frames} frames is read")
-    if image.mode not in _SIXTEEN and any(";16" in str(tile[3]) for tile in getattr(image, "tile", [])):
-        notes.append("16-bit picture: only the upper 8 bits of each sample are kept")
-    return notes
-
-
-def parse_colour(colour: str) -> tuple[int, int, int]:
+def parse_colour(name: str) -> tuple[int, int, int]:
     """Return the red, green and blue of a colour's name or #rrggbb.
 
     Raises:
@@ -210,9 +236,9 @@ def parse_colour(colour: str) -> tuple[int, int, int]:
     from PIL import ImageColor
 
     try:
-        red, green, blue = ImageColor.getrgb(colour)[:3]
+        red, green, blue = ImageColor.getrgb(name)[:3]
     except ValueError as error:
-        raise InputError(f"unknown colour {colour!r}; write a name such as white, or #rrggbb") from error
+        raise InputError(f"unknown colour {name!r}; write a name such as white, or #rrggbb") from error
     return red, green, blue
 
 
@@ -228,7 +254,7 @@ def _errors() -> Iterator[None]:
     except (InputError, LimitError, MemoryError, Image.DecompressionBombError):
         raise
     except UnidentifiedImageError as error:
-        raise InputError("not a picture file that can be read") from error
+        raise InputError(_NO_PICTURE) from error
     except OSError as error:
         raise InputError(error.strerror or f"damaged picture: {_line(error)}") from error
     except Exception as error:

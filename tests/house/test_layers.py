@@ -30,7 +30,7 @@ OUTSIDE = {
     "tqdm": ("quantize", "train"),
     "pytorch_msssim": ("train",),
     "onnxruntime": ("engines.onnx",),
-    "PIL": ("pictures.images", "quantize.export", "evaluate.codecs", "train.clips"),
+    "PIL": ("pictures", "quantize.export", "evaluate.codecs", "train.clips"),
     "bjontegaard": ("evaluate.curves",),
     "matplotlib": ("evaluate.plot",),
     "av": ("clips.videodecode", "clips.videofiles", "clips.videowriter"),
