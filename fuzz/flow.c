@@ -186,7 +186,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int16_t *plain = plain_space(&s, x.at);
     REQUIRE(!memcmp(plain, first[0].at, s.pixels * PIXEL * sizeof *plain));
     free(plain);
-    for (int k = 0; k < 3; k++) fuzz_note(first[k].at, s.pixels * (k ? C : PIXEL) * sizeof(int16_t));
+    for (int k = 0; k < 3; k++) fuzz_note(first[k].at, s.pixels * (k ? C : PIXEL), sizeof(int16_t));
     inside(first[0].at, s.pixels * PIXEL, 4 * s.lo, 4 * s.hi);
     for (int k = 1; k < 3; k++) inside(first[k].at, s.pixels * C, s.lo, s.hi);
     still_is_still(x.at, motion.at, first[1].at, s.pixels);

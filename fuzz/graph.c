@@ -255,7 +255,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (net.tame) {
             run(&net, &ic_scalar, wanted, 8 << 20, 1, again);
             compare(&net, first, again);
-            for (int t = net.inputs; t < net.inputs + net.rows; t++) fuzz_note(first[t], first[t] ? bytes_of(&net, t) : 0);
+            for (int t = net.inputs; t < net.inputs + net.rows; t++)
+                fuzz_note(first[t], first[t] ? count_of(&net, t) : 0, ic_size(ic_type(net.tensor[t])));
         }
         compare(&net, (void *[MAX_TENSORS]){NULL}, first);
     }

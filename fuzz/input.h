@@ -12,8 +12,14 @@
 int fuzz_threads = 0;
 uint64_t fuzz_hash = 14695981039346656037u;
 
-static inline void fuzz_note(const void *data, size_t size) {
-    for (size_t i = 0; i < size; i++) fuzz_hash = (fuzz_hash ^ ((const uint8_t *)data)[i]) * 1099511628211u;
+/* Note `count` integers of `size` bytes each. */
+static inline void fuzz_note(const void *data, size_t count, size_t size) {
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t v = size == 1   ? ((const uint8_t *)data)[i]
+                           : size == 2 ? ((const uint16_t *)data)[i]
+                                       : ((const uint32_t *)data)[i];
+        fuzz_hash = (fuzz_hash ^ v) * 1099511628211u;
+    }
 }
 
 typedef struct {
