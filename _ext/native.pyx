@@ -302,9 +302,6 @@ cdef class NativeGraph:
             numbers: its fields by name: integers, booleans, tuples of four.
             arrays: its arrays by name, C-contiguous. They are copied.
 
-        Returns:
-            (channels, lo, hi) of the tensor that it writes.
-
         Raises:
             ValueError: the row is not allowed.
         """
@@ -315,8 +312,6 @@ cdef class NativeGraph:
         for i in range(len(inputs)):
             numbers_of[i] = inputs[i]
         _checked(ic_graph_add(self.g, row.kind, numbers_of, row.number, row.array))
-        cdef IcTensor out = self.g.tensor[self.g.inputs + self.g.rows - 1]
-        return out.channels, out.lo, out.hi
 
     def out_sizes(self, int height, int width):
         """Return [(height, width)] of every tensor for inputs of (height, width).

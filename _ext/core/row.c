@@ -88,6 +88,11 @@ void ic_row_free(IcRow *row) {
     }
 }
 
+size_t ic_pixel_scratch(const IcRow *row, int width) {
+    (void)width;
+    return sizeof(int32_t) * (size_t)row->to.channels;
+}
+
 /* Set the ends of an array's values; an empty one has none, and the ends are 0. */
 #define ENDS(TYPE)                                    \
     do {                                              \

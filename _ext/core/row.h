@@ -139,6 +139,8 @@ int32_t *ic_take_halves(IcRow *row, const IcArray *a);
 /* Free what a row took. */
 void ic_row_free(IcRow *row);
 
+/* For `scratch`: a pixel of int32. */
+size_t ic_pixel_scratch(const IcRow *row, int width);
 /* For `check`: does an array have `size` values, all in [lo, hi]? */
 int ic_vector(const IcArray *a, int64_t size, int64_t lo, int64_t hi);
 /* Is every value of an array in [lo, hi]? */

@@ -35,7 +35,8 @@ static inline int64_t ic_magnitude(IcTensor t) {
     return lo > hi ? lo : hi;
 }
 
-/* An array of a row as its model stores it, C-contiguous; sizes past the rank are 1. */
+/* An array of a row as its model has it, C-contiguous, in this machine's byte order, aligned to its type; sizes past the
+ * rank are 1. */
 enum { IC_MAX_RANK = 4 };
 typedef struct {
     IcType type;

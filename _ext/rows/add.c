@@ -39,6 +39,6 @@ const IcRowKind ic_kind_add = {
     .out = out,
     .bound = bound,
     .pack = pack,
-    .scratch = ic_pair_scratch,
+    .scratch = ic_pixel_scratch,
     .line = line,
 };

@@ -38,6 +38,6 @@ const IcRowKind ic_kind_gate = {
     .out = out,
     .bound = bound,
     .pack = pack,
-    .scratch = ic_pair_scratch,
+    .scratch = ic_pixel_scratch,
     .line = line,
 };

@@ -15,11 +15,6 @@ IcPair *ic_pair_pack(IcRow *row, const IcArray *shift, int32_t lo, int32_t hi) {
     return pair;
 }
 
-size_t ic_pair_scratch(const IcRow *row, int width) {
-    (void)width;
-    return sizeof(int32_t) * (size_t)row->to.channels;
-}
-
 void ic_pair_line(const IcRow *row, void (*work)(const IcPair *), const IcLine *in, IcLine out, int width,
                   void *scratch) {
     IcPair pair = *(const IcPair *)row->state;

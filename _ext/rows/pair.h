@@ -7,7 +7,6 @@
 const char *ic_pair_check(const IcParams *p, const IcArray *shift);
 /* The row's state, with all that does not change from line to line; NULL without memory. */
 IcPair *ic_pair_pack(IcRow *row, const IcArray *shift, int32_t lo, int32_t hi);
-size_t ic_pair_scratch(const IcRow *row, int width);
 /* One line, by the instruction set's `work`. */
 void ic_pair_line(const IcRow *row, void (*work)(const IcPair *), const IcLine *in, IcLine out, int width,
                   void *scratch);

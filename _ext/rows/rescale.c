@@ -22,11 +22,6 @@ static void pack(IcRow *row, const IcParams *p) {
     if (r) *r = (Rescale){ic_take_wide(row, p->array), p->number[LO], p->number[HI], p->number[MAGNITUDE]};
 }
 
-static size_t scratch(const IcRow *row, int width) {
-    (void)width;
-    return sizeof(int32_t) * (size_t)row->to.channels;
-}
-
 static void line(const IcRow *row, const IcLine *in, IcLine out, int width, void *scratch) {
     const Rescale r = *(const Rescale *)row->state; /* copies: no store can change them */
     const IcLine from = *in;
@@ -51,6 +46,6 @@ const IcRowKind ic_kind_rescale = {
     .out = out,
     .bound = bound,
     .pack = pack,
-    .scratch = scratch,
+    .scratch = ic_pixel_scratch,
     .line = line,
 };

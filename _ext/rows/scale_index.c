@@ -17,11 +17,6 @@ static IcBound bound(const IcParams *p) { return (IcBound){ic_magnitude(p->in[0]
 
 static void pack(IcRow *row, const IcParams *p) { row->state = ic_take_wide(row, p->array); }
 
-static size_t scratch(const IcRow *row, int width) {
-    (void)width;
-    return sizeof(int32_t) * (size_t)row->to.channels;
-}
-
 static void line(const IcRow *row, const IcLine *in, IcLine out, int width, void *scratch) {
     const int channels = row->to.channels;
     const IcLine from = *in; /* a copy: no store can change it */
@@ -41,6 +36,6 @@ const IcRowKind ic_kind_scale_index = {
     .out = out,
     .bound = bound,
     .pack = pack,
-    .scratch = scratch,
+    .scratch = ic_pixel_scratch,
     .line = line,
 };

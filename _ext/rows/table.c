@@ -1,7 +1,16 @@
-/* The kinds of rows: one word for each. */
+/* The kinds of rows: one line for each. */
 #include "rows/table.h"
 
-#define KINDS(X) X(conv) X(gdn) X(rescale) X(scale_index) X(concat) X(add) X(gate) X(scale_space) X(warp)
+#define KINDS(X)   \
+    X(conv)        \
+    X(gdn)         \
+    X(rescale)     \
+    X(scale_index) \
+    X(concat)      \
+    X(add)         \
+    X(gate)        \
+    X(scale_space) \
+    X(warp)
 
 #define DECLARE(kind) extern const IcRowKind ic_kind_##kind;
 #define LIST(kind) &ic_kind_##kind,

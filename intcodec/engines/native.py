@@ -203,16 +203,12 @@ def _pack(graph: Graph, isa: str) -> Any:
     """Hand a graph's rows to C."""
     specs = graph.specs()
     number = {name: i for i, name in enumerate(specs)}
-    native = _native.NativeGraph(isa, [_range(s) for s in graph.inputs], len(graph.rows))
+    native = _native.NativeGraph(isa, [(s.channels, s.lo, s.hi) for s in graph.inputs], len(graph.rows))
     for row in graph.rows:
         sources, scalars = [number[name] for name in row.inputs], {name: getattr(row, name) for name in row.scalars}
-        made = native.add(row.kind, sources, scalars, {a: np.ascontiguousarray(getattr(row, a)) for a in row.arrays})
-        if made != _range(specs[row.name]):
-            raise InputError(
-                f"graph {graph.name}: the core makes {made} of row {row.name}, not {_range(specs[row.name])}"
-            )
+        arrays = {a: np.require(getattr(row, a), requirements=("C", "ALIGNED")) for a in row.arrays}
+        try:
+            native.add(row.kind, sources, scalars, arrays)
+        except ValueError as error:
+            raise InputError(f"graph {graph.name}: row {row.name}: {error}") from None
     return native
-
-
-def _range(spec: TensorSpec) -> tuple[int, int, int]:
-    return spec.channels, spec.lo, spec.hi
